@@ -1,0 +1,265 @@
+"""Writes a tree as a deterministic zip or a directory; nothing else writes files.
+
+The zip is the plainest that exists: sorted by name, dated 1980-01-01, modes 0644 and 0755, no
+directories, extra fields, comments, descriptors or ZIP64. Every reader agrees about it, and the
+same files give the same bytes on every machine that has the same compressor.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lambdaslim.deflate import DEFLATED, Compressor, Packed, pack_all, zlib_compressor
+from lambdaslim.errors import OutputError
+from lambdaslim.scanner import scan
+from lambdaslim.staging import output_errors, staged_directory, staged_file
+from lambdaslim.strictzip import read_back
+from lambdaslim.tree import Tree
+
+# APPNOTE.TXT 4.3.7, 4.3.12, 4.3.16
+_LOCAL = struct.Struct("<4s5H3L2H")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_END = struct.Struct("<4s4H2LH")
+_JANUARY_1_1980 = 0x21
+_UNIX = 3 << 8 | 20
+_UTF8 = 1 << 11
+_REGULAR = 0o100000
+# These values announce a ZIP64 record, so a zip without one holds less.
+_MOST_FILES = 0xFFFF
+_MOST_BYTES = 0xFFFFFFFF
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package as it was written, or, where `path` is None, as it would be.
+
+    Attributes:
+        path: the zip or directory.
+        files: number of files.
+        unzipped: bytes of all files.
+        zipped: bytes of the zip; None for a directory, like the two digests of the zip.
+        sha256: SHA-256 of the zip, hex.
+        code_sha256: the same in base64, as Lambda's CodeSha256 reports it.
+        content_digest: SHA-256 (hex) over name, mode and content of every file, which does not
+            depend on the compressor.
+        compressed: bytes that each file takes in the zip.
+    """
+
+    path: Path | None
+    files: int
+    unzipped: int
+    zipped: int | None
+    sha256: str | None
+    code_sha256: str | None
+    content_digest: str
+    compressed: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+
+Accept = Callable[[Package], object]
+
+
+def write_zip(
+    tree: Tree,
+    path: StrPath,
+    *,
+    level: int = 9,
+    workers: int | None = None,
+    accept: Accept | None = None,
+) -> Package:
+    """Write a tree as a zip: verified, flushed to disk, and only then in its place.
+
+    Args:
+        tree: at least one file, fewer than 65,535, each and all below 4 GiB.
+        path: the zip to write; an existing file is replaced at the end.
+        level: zlib's, 0 to 9.
+        workers: compressing threads (default: all cores); the bytes do not depend on it.
+        accept: called with the finished package before it takes its place; if it raises, nothing
+            is written.
+
+    Raises:
+        OutputError: the tree is too large for a zip or holds nothing, or `path` cannot be written.
+        ChangedError: a file of the tree changed since the scan.
+        ArchiveError: the zip, read back, is not the tree (a fault of the disk, or ours).
+    """
+    final = Path(path)
+    _refuse_unzippable(tree, final)
+    with staged_file(final) as (file, temporary):
+        package = _stream(tree, file.write, zlib_compressor(level), workers)
+        file.flush()
+        _compare(package, temporary)
+        if accept:
+            accept(package)
+    return replace(package, path=final)
+
+
+def measure_zip(tree: Tree, *, level: int = 9, workers: int | None = None) -> Package:
+    """Return the package that `write_zip` would write, without writing it; `path` is None.
+
+    Raises:
+        OutputError: the tree is too large for a zip or holds nothing.
+        ChangedError: a file of the tree changed since the scan.
+    """
+    _refuse_unzippable(tree, None)
+    return _stream(tree, len, zlib_compressor(level), workers)
+
+
+def write_dir(
+    tree: Tree, path: StrPath, *, overwrite: bool = False, accept: Accept | None = None
+) -> Package:
+    """Write a tree as a directory: verified, flushed to disk, and only then in its place.
+
+    Args:
+        tree: at least one file.
+        path: a directory that does not exist or is empty.
+        overwrite: replace an existing directory, whatever it holds.
+        accept: as for `write_zip`.
+
+    Raises:
+        OutputError: the tree holds nothing, or `path` is in use or cannot be written.
+        ChangedError: a file of the tree changed since the scan.
+    """
+    final = Path(path)
+    _refuse_empty(tree, final)
+    # A link to the directory stays one: what it leads to is replaced.
+    final = final.resolve() if final.is_symlink() else final
+    with staged_directory(final, overwrite=overwrite) as temporary:
+        _write_files(tree, temporary)
+        written = scan(temporary)
+        digest = _directory_digest(tree)
+        if _directory_digest(written) != digest:
+            raise OutputError("was not written as planned", where=str(final), fix="check the disk")
+        package = Package(None, len(tree), tree.size, None, None, None, tree.digest())
+        if accept:
+            accept(package)
+    return replace(package, path=final)
+
+
+def zip_size(compressed: Mapping[str, int]) -> int:
+    """Return the bytes of a zip whose files take these compressed bytes."""
+    names = sum(2 * len(name.encode()) for name in compressed)
+    headers = (_LOCAL.size + _CENTRAL.size) * len(compressed) + _END.size
+    return headers + names + sum(compressed.values())
+
+
+def _stream(
+    tree: Tree, write: Callable[[bytes], object], compress: Compressor, workers: int | None
+) -> Package:
+    """Write a zip through `write` and return what it is."""
+    whole, content = hashlib.sha256(), hashlib.sha256()
+    central: list[bytes] = []
+    compressed: dict[str, int] = {}
+    offset = 0
+    for piece, packed in _pieces(pack_all(tree.values(), compress, workers=workers)):
+        central.append(_central_header(packed, offset))
+        compressed[packed.path] = len(packed.payload)
+        content.update(packed.digest_line())
+        offset += len(piece)
+        whole.update(piece)
+        write(piece)
+    tail = b"".join(central)
+    tail += _END.pack(b"PK\5\6", 0, 0, len(central), len(central), len(tail), offset, 0)
+    whole.update(tail)
+    write(tail)
+    size = offset + len(tail)
+    if size >= _MOST_BYTES:
+        raise OutputError(f"a zip of {size:,} bytes needs ZIP64", fix="leave files out")
+    return Package(
+        path=None,
+        files=len(central),
+        unzipped=tree.size,
+        zipped=size,
+        sha256=whole.hexdigest(),
+        code_sha256=base64.b64encode(whole.digest()).decode("ascii"),
+        content_digest=content.hexdigest(),
+        compressed=compressed,
+    )
+
+
+def _pieces(files: Iterator[Packed]) -> Iterator[tuple[bytes, Packed]]:
+    for packed in files:
+        yield b"".join((_local_header(packed), packed.path.encode(), packed.payload)), packed
+
+
+def _shared_fields(packed: Packed) -> tuple[int, ...]:
+    """Return the fields that local and central headers have in common, from version to name."""
+    name = packed.path.encode()
+    return (
+        20 if packed.method == DEFLATED else 10,
+        0 if packed.path.isascii() else _UTF8,
+        packed.method,
+        0,
+        _JANUARY_1_1980,
+        packed.crc,
+        len(packed.payload),
+        packed.size,
+        len(name),
+        0,
+    )
+
+
+def _local_header(packed: Packed) -> bytes:
+    return _LOCAL.pack(b"PK\3\4", *_shared_fields(packed))
+
+
+def _central_header(packed: Packed, offset: int) -> bytes:
+    if offset >= _MOST_BYTES:
+        raise OutputError("the zip needs ZIP64", fix="leave files out")
+    mode = _REGULAR | (0o755 if packed.executable else 0o644)
+    fields = (*_shared_fields(packed), 0, 0, 0, mode << 16, offset)
+    return _CENTRAL.pack(b"PK\1\2", _UNIX, *fields) + packed.path.encode()
+
+
+def _compare(package: Package, temporary: Path) -> None:
+    """Read the zip back with the strict reader and compare what it says with what was written."""
+    if read_back(temporary).content_digest != package.content_digest:
+        raise OutputError("was not written as planned", where=str(temporary), fix="check the disk")
+
+
+def _refuse_empty(tree: Tree, path: Path | None) -> None:
+    if not tree:
+        raise OutputError(
+            "no file is left to write",
+            where=None if path is None else str(path),
+            fix="remove less: check the drop patterns and the source",
+        )
+
+
+def _refuse_unzippable(tree: Tree, path: Path | None) -> None:
+    _refuse_empty(tree, path)
+    where = None if path is None else str(path)
+    if len(tree) >= _MOST_FILES:
+        what = f"{len(tree):,} files need ZIP64 (a plain zip holds {_MOST_FILES - 1:,})"
+        raise OutputError(what, where=where, fix="leave files out")
+    for entry in tree.values():
+        if entry.size >= _MOST_BYTES:
+            what = f"{entry.path} is {entry.size:,} bytes, which needs ZIP64"
+            raise OutputError(what, where=where, fix="leave it out")
+
+
+def _write_files(tree: Tree, directory: Path) -> None:
+    for name in sorted(tree.directories):
+        (directory / name).mkdir(mode=0o755)
+        (directory / name).chmod(0o755)
+    directory.chmod(0o755)
+    for entry in tree.values():
+        data = entry.read()
+        with output_errors(directory / entry.path), (directory / entry.path).open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        (directory / entry.path).chmod(0o755 if entry.executable else 0o644)
+
+
+def _directory_digest(tree: Tree) -> str:
+    """Return the content digest, without modes where the system has no x bit."""
+    if os.name != "nt":
+        return tree.digest()
+    return Tree(replace(entry, executable=False) for entry in tree.values()).digest()

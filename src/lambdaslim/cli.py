@@ -1,0 +1,184 @@
+"""The command: parses, calls, prints, exits. stdout is the result, stderr the progress."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+from lambdaslim import __version__
+from lambdaslim.errors import SlimError, VendorError, printable
+
+_OK, _FAILED, _USAGE, _VENDORING = 0, 1, 2, 3
+_EXIT_CODES = """\
+exit codes:
+  0  done
+  1  a limit or another check failed
+  2  usage, configuration, input or output is wrong
+  3  vendoring failed
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with `arguments` (default: those of the process); return the exit code."""
+    given = _parser().parse_args(arguments)
+    given.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    with suppress(ValueError):  # only the main thread may set handlers
+        signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return _answer(given)
+    except SlimError as error:
+        _complain(str(error))
+        return _VENDORING if isinstance(error, VendorError) else _USAGE
+    except KeyboardInterrupt:
+        _complain("interrupted; no output was written")
+        return 130
+    except OSError as error:
+        _complain(f"{error}; check the path and the disk")
+        return _USAGE
+
+
+def _terminated(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - the handler's contract
+    """Leave as on Ctrl-C, so that temporary files are removed."""
+    sys.exit(128 + number)
+
+
+def _answer(given: argparse.Namespace) -> int:
+    # Here, so that --help and --version answer at once.
+    from lambdaslim import commands  # noqa: PLC0415
+
+    function = {
+        "pack": commands.pack,
+        "slim": commands.slim,
+        "check": commands.check,
+        "vendor": commands.vendor,
+        "passes": commands.list_passes,
+        "runtimes": commands.list_runtimes,
+    }[given.command]
+    answer = function(given, _progress)
+    try:
+        sys.stdout.write(answer.text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return answer.code
+
+
+def _progress(line: str) -> None:
+    if sys.stderr.isatty():
+        print(f"lambdaslim: {printable(line)}", file=sys.stderr, flush=True)
+
+
+def _complain(message: str) -> None:
+    print(f"lambdaslim: error: {message}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lambdaslim",
+        description="Turn a directory of installed Python packages into the smallest working "
+        "AWS Lambda package.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lambdaslim {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_pack(commands)
+    _add_slim(commands)
+    _add_check(commands)
+    _add_vendor(commands)
+    for name, what in (("passes", "list the passes"), ("runtimes", "list the Lambda runtimes")):
+        _add_json(commands.add_parser(name, help=what, description=f"{what.capitalize()}."))
+    return parser
+
+
+if TYPE_CHECKING:
+    # argparse gives what add_subparsers() returns no public name.
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+
+
+def _add_pack(commands: _Commands) -> None:
+    text = "Slim directories of installed packages, and your code, into one zip."
+    parser = commands.add_parser("pack", help="slim directories into a zip", description=text)
+    parser.add_argument("source", nargs="+", metavar="SRC", help="a directory; several overlay")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.zip", help="the zip to write")
+    _add_slimming(parser, runtime_required=True)
+
+
+def _add_slim(commands: _Commands) -> None:
+    text = "Slim directories of installed packages into a directory, or one in place."
+    parser = commands.add_parser("slim", help="slim directories into one", description=text)
+    parser.add_argument("source", nargs="+", metavar="SRC", help="a directory; several overlay")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--to", metavar="DIR", help="the directory to write (new or empty)")
+    where.add_argument("--in-place", action="store_true", help="replace SRC itself, at the end")
+    _add_slimming(parser, runtime_required=False)
+
+
+def _add_slimming(parser: argparse.ArgumentParser, *, runtime_required: bool) -> None:
+    _add_target(parser, required=runtime_required)
+    add = parser.add_argument
+    add("--preset", default="safe", metavar="NAME", help="safe (default) or classic")
+    _add_many(parser, "--keep", "PATTERN", "gitignore pattern of files that no pass may touch")
+    _add_many(parser, "--drop", "PATTERN", "gitignore pattern of files to remove first")
+    _add_many(parser, "--skip", "PASS", "a pass to leave out (see `lambdaslim passes`)")
+    _add_limits(parser)
+    add("--allow-oversize", action="store_true", help="write the package though over a limit")
+    add("--symlinks", default="refuse", choices=("refuse", "inside", "follow"))
+    add("--interpreter", metavar="PATH", help="a Python of the runtime's version to compile with")
+    add("--dry-run", action="store_true", help="report, but write nothing")
+    _add_json(parser)
+
+
+def _add_check(commands: _Commands) -> None:
+    text = "Compare a package with Lambda's limits."
+    parser = commands.add_parser("check", help="compare with the limits", description=text)
+    parser.add_argument("package", metavar="ZIP|DIR", help="a zip or a directory")
+    _add_limits(parser)
+    _add_json(parser)
+
+
+def _add_vendor(commands: _Commands) -> None:
+    text = "Install packages for a Lambda runtime into a directory, with uv or else pip."
+    parser = commands.add_parser("vendor", help="install packages to slim", description=text)
+    add = parser.add_argument
+    add("requirement", nargs="*", metavar="REQ", help="a requirement, or a project's directory")
+    _add_many(parser, "-r", "FILE", "a requirements file", dest="requirement_file")
+    add("--into", required=True, metavar="DIR", help="the directory to fill (new or empty)")
+    add("--installer", default="auto", choices=("auto", "uv", "pip"), help="default: uv, else pip")
+    _add_target(parser, required=True)
+    _add_json(parser)
+
+
+def _add_target(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    note = "" if required else " (default: the running Python's)"
+    text = f"the Lambda runtime, like python3.13{note}"
+    parser.add_argument("--runtime", required=required, metavar="NAME", help=text)
+    text = "x86_64 (default) or arm64"
+    parser.add_argument("--arch", default="x86_64", metavar="ARCH", help=text)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    _add_many(parser, "--layer", "ZIP|DIR", "a layer of the function, which counts too")
+    text = "direct (default), or s3, which has no limit on the zip"
+    add("--upload", default="direct", choices=("direct", "s3"), help=text)
+    add("--strict", action="store_true", help="let warnings fail the check too")
+
+
+def _add_many(
+    parser: argparse.ArgumentParser, flag: str, metavar: str, text: str, dest: str | None = None
+) -> None:
+    dest = dest or flag.strip("-").replace("-", "_")
+    parser.add_argument(
+        flag, action="append", default=[], metavar=metavar, help=f"{text} (repeatable)", dest=dest
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")

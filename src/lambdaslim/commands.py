@@ -1,0 +1,224 @@
+"""What each subcommand does: each function takes parsed arguments and returns text for stdout."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from lambdaslim import limits, package, passes, presets, runtimes
+from lambdaslim.errors import OutputError, UsageError
+from lambdaslim.findings import Severity
+from lambdaslim.report import to_json, to_text
+from lambdaslim.report.as_json import VERSION, dumps, findings_json
+from lambdaslim.report.as_text import findings_text, table
+from lambdaslim.report.facts import Outcome
+from lambdaslim.target import Target
+from lambdaslim.tree import Tree
+
+Progress = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Text for stdout and the exit code."""
+
+    text: str
+    code: int = 0
+
+
+def pack(given: argparse.Namespace, progress: Progress) -> Answer:
+    """Slim directories into a zip."""
+    if not given.output.endswith(".zip"):
+        raise UsageError("does not end in .zip", where=given.output, fix="name a zip file")
+    return _slim(given, given.output, progress)
+
+
+def slim(given: argparse.Namespace, progress: Progress) -> Answer:
+    """Slim directories into another one, or one in place."""
+    if given.in_place:
+        _refuse_home(given.source)
+        return _slim(given, None, progress)
+    if given.to.endswith(".zip"):
+        raise UsageError("is a zip", where=given.to, fix="use `lambdaslim pack`")
+    return _slim(given, given.to, progress)
+
+
+def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> Answer:
+    if given.runtime is None:
+        progress("no --runtime was given: taking the running interpreter's")
+    refused = False
+    try:
+        slimmed = package.slim(
+            given.source,
+            output,
+            runtime=given.runtime,
+            architecture=given.arch,
+            preset=given.preset,
+            keep=given.keep,
+            drop=given.drop,
+            skip=given.skip,
+            layers=given.layer,
+            upload=given.upload,
+            allow_oversize=given.allow_oversize,
+            strict=given.strict,
+            symlinks=given.symlinks,
+            interpreter=given.interpreter,
+            dry_run=given.dry_run,
+            progress=progress,
+        )
+    except package.RefusedError as error:
+        slimmed, refused = error.slimmed, True
+    if slimmed.package.zipped is not None:
+        progress("compressing what was removed, to compare")
+        before = package.zipped_before(slimmed.result, slimmed.package)
+    else:
+        before = None
+    outcome = Outcome(
+        command=given.command,
+        sources=tuple(given.source),
+        output=output,
+        preset=given.preset,
+        slimmed=slimmed,
+        zipped_before=before,
+        dry_run=given.dry_run,
+        refused=refused,
+    )
+    text = to_json(outcome) if given.json else to_text(outcome, colour=given.colour)
+    return Answer(text, _code(refused or any(f.severity is Severity.ERROR for f in slimmed.findings)))
+
+
+def _code(failed: bool) -> int:  # noqa: FBT001 - the one thing it is about
+    return 1 if failed else 0
+
+
+def _refuse_home(sources: list[str]) -> None:
+    for source in sources:
+        if Path.home().resolve().is_relative_to(Path(source).resolve()):
+            raise OutputError(
+                "is or holds your home directory and is never slimmed in place",
+                where=source,
+                fix="write to another directory with --to",
+            )
+
+
+def check(given: argparse.Namespace, progress: Progress) -> Answer:  # noqa: ARG001 - the contract
+    """Compare a package with Lambda's limits."""
+    tree = package.load(given.package)
+    zipped = Path(given.package).stat().st_size if Path(given.package).is_file() else None
+    layers = [package.load(layer) for layer in given.layer]
+    findings = limits.check(tree, zipped=zipped, layers=layers, upload=given.upload)
+    failing = {Severity.ERROR, Severity.WARNING} if given.strict else {Severity.ERROR}
+    code = _code(any(finding.severity in failing for finding in findings))
+    left = limits.headroom(tree.size, zipped, layers)
+    if given.json:
+        document = {
+            "version": VERSION,
+            "command": "check",
+            "package": given.package,
+            "size": {"files": len(tree), "unzipped": tree.size, "zipped": zipped},
+            "layers": [{"files": len(layer), "unzipped": layer.size} for layer in layers],
+            "limits": {"unzipped": limits.UNZIPPED, "zipped": limits.ZIPPED},
+            "headroom": asdict(left),
+            "findings": findings_json(findings),
+        }
+        return Answer(dumps(document), code)
+    lines = [*_check_lines(tree, zipped, layers, left)]
+    return Answer("\n".join([*lines, *findings_text(findings, colour=given.colour), ""]), code)
+
+
+def _check_lines(
+    tree: Tree, zipped: int | None, layers: list[Tree], left: limits.Headroom
+) -> Iterator[str]:
+    rows = [("unzipped", f"{tree.size:,}", f"{left.unzipped:,}", f"{limits.UNZIPPED:,}")]
+    for number, layer in enumerate(layers, 1):
+        rows.append((f"layer {number}", f"{layer.size:,}", "", ""))
+    if zipped is not None:
+        rows.append(("zipped", f"{zipped:,}", f"{left.zipped:,}", f"{limits.ZIPPED:,}"))
+    yield from table((f"{len(tree):,} files", "bytes", "headroom", "limit"), rows)
+
+
+def vendor(given: argparse.Namespace, progress: Progress) -> Answer:
+    """Fill a directory with packages for a target."""
+    from lambdaslim.vendor import vendor as install  # noqa: PLC0415 - only this command needs it
+
+    progress(f"installing for {given.runtime} on {given.arch}")
+    done = install(
+        given.requirement,
+        into=given.into,
+        target=Target.of(given.runtime, given.arch),
+        requirement_files=given.requirement_file,
+        installer=given.installer,
+    )
+    for caveat in done.caveats:
+        progress(f"note: {caveat}")
+    if given.json:
+        document = {
+            "version": VERSION,
+            "command": "vendor",
+            "directory": str(done.directory),
+            "installer": done.installer,
+            "arguments": list(done.command),
+            "caveats": list(done.caveats),
+        }
+        return Answer(dumps(document))
+    return Answer(f"installed into {done.directory} with {done.installer}\n")
+
+
+def list_passes(given: argparse.Namespace, progress: Progress) -> Answer:  # noqa: ARG001
+    """List the passes."""
+    rows = [
+        {
+            "name": step.name,
+            "summary": inspect.getdoc(step).partition("\n")[0],  # type: ignore[union-attr]
+            "options": _options(step),
+            "presets": [name for name in presets.NAMES if _uses(name, step)],
+        }
+        for step in passes.ALL
+    ]
+    if given.json:
+        return Answer(dumps({"version": VERSION, "command": "passes", "passes": rows}))
+    return Answer("\n".join(line for row in rows for line in _pass_lines(row)) + "\n")
+
+
+def _uses(name: str, step: type[passes.Pass]) -> bool:
+    newest = Target.of(runtimes.names()[-1])
+    return any(isinstance(one, step) for one in presets.preset(name, newest))
+
+
+def _options(step: type[passes.Pass]) -> dict[str, str | None]:
+    """Return the options of a pass with their defaults as text; None marks a required one."""
+    assert is_dataclass(step)  # noqa: S101 - the contract of a pass
+    return {
+        one.name: None if one.default is MISSING else str(one.default)
+        for one in fields(step)
+        if one.init and not one.name.startswith("_")
+    }
+
+
+def _pass_lines(row: dict[str, Any]) -> Iterator[str]:
+    used = f" (in {', '.join(row['presets'])})" if row["presets"] else ""
+    yield f"{row['name']}{used}"
+    yield f"  {row['summary']}"
+    shown = (name if value is None else f"{name}={value}" for name, value in row["options"].items())
+    if text := ", ".join(shown):
+        yield f"  options: {text}"
+
+
+def list_runtimes(given: argparse.Namespace, progress: Progress) -> Answer:  # noqa: ARG001
+    """List the runtimes."""
+    known = [runtimes.load(name) for name in runtimes.names()]
+    if given.json:
+        rows = [asdict(runtime) for runtime in known]
+        return Answer(dumps({"version": VERSION, "command": "runtimes", "runtimes": rows}))
+    head = ("runtime", "system", "glibc", "boto3", "deprecation")
+    return Answer("\n".join(table(head, (_runtime_row(runtime) for runtime in known))) + "\n")
+
+
+def _runtime_row(runtime: runtimes.Runtime) -> tuple[str, ...]:
+    boto3 = {row.distribution: row.version or "unrecorded" for row in runtime.provided}.get("boto3")
+    glibc = "{}.{}".format(*runtime.glibc)
+    return runtime.name, runtime.operating_system, glibc, boto3 or "-", runtime.deprecation or "-"

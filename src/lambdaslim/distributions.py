@@ -1,0 +1,292 @@
+"""Which distribution owns which path, and what it requires: computed once, from the scanned tree."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from lambdaslim.findings import Finding
+from lambdaslim.tree import Tree
+
+_METADATA_DIRECTORY = re.compile(r"(?:^|/)([^/]+)\.(dist-info|egg-info)$")
+_CACHED = re.compile(r"^(?:(.*)/)?__pycache__/([^/]+?)\.[^/.]+(?:\.opt-[^/.]+)?\.pyc$")
+_LEADING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# The header block of real METADATA is a few kB; the rest is a README.
+_MOST_HEADERS = 1 << 20
+
+
+def metadata_headers(data: bytes) -> bytes:
+    """Return METADATA (or PKG-INFO) cut to its header lines, without any description.
+
+    The result ends with one newline and is cut to itself. Bytes that hold no header give b"".
+    """
+    kept: list[bytes] = []
+    description = False
+    for line in data[:_MOST_HEADERS].replace(b"\r\n", b"\n").split(b"\n"):
+        if not line:
+            break
+        if not line[:1].isspace():
+            if b":" not in line:
+                break
+            # Metadata before 2.1 may hold the README as a folded header.
+            description = line[:12].lower() == b"description:"
+        if not description:
+            kept.append(line)
+    return b"\n".join(kept) + b"\n" if kept else b""
+
+
+def source_of(path: str) -> str | None:
+    """Return the `.py` of a bytecode path, PEP 3147 or legacy, or None for other paths.
+
+    >>> source_of("a/__pycache__/b.cpython-313.opt-1.pyc"), source_of("a/b.pyc")
+    ('a/b.py', 'a/b.py')
+    """
+    if match := _CACHED.match(path):
+        return posixpath.join(match[1] or "", f"{match[2]}.py")
+    return path[:-1] if path.endswith(".pyc") and "__pycache__" not in path else None
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """An installed distribution.
+
+    Attributes:
+        name: normalised name (PEP 503).
+        version: as METADATA states it, or None when it states none that is legal.
+        root: the directory it is installed in, "" for the top of the tree.
+        metadata: the path of its `*.dist-info` or `*.egg-info`.
+        files: every path of the tree that it owns, metadata and cached bytecode included, in order.
+        recorded: whether a RECORD said so; else the owned files were found by import names.
+        requires: its requirements (all extras).
+        malformed: requirement lines that cannot be parsed.
+    """
+
+    name: str
+    version: str | None
+    root: str
+    metadata: str
+    files: tuple[str, ...]
+    recorded: bool
+    requires: tuple[Requirement, ...]
+    malformed: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Name and version, for reports."""
+        return f"{self.name} {self.version or '(unknown version)'}"
+
+
+class Distributions(Mapping[str, Distribution]):
+    """All distributions of a tree by normalised name, and who owns each path.
+
+    Distributions that another one has vendored (metadata that a RECORD of an outer distribution
+    lists) belong to that other one and are not listed.
+    """
+
+    def __init__(self, found: Iterable[Distribution], findings: Iterable[Finding] = ()) -> None:
+        """Index distributions by name and owned path."""
+        self._all = tuple(sorted(found, key=lambda one: (one.name, one.metadata)))
+        self._by_name = {one.name: one for one in self._all}
+        #: What was wrong with the metadata.
+        self.findings = tuple(findings)
+
+    @classmethod
+    def read(cls, tree: Tree) -> Distributions:
+        """Read the metadata of every distribution in `tree`; malformed ones become findings."""
+        readers = [_Reader(tree, directory) for directory in _metadata_directories(tree)]
+        findings = [finding for reader in readers for finding in reader.findings()]
+        found: list[Distribution] = []
+        taken: set[str] = set()
+        for reader in readers:
+            if reader.anchor not in taken:
+                distribution = reader.distribution()
+                taken.update(distribution.files)
+                found.append(distribution)
+        if not found:
+            message = "no distribution metadata (*.dist-info): ownership of the files is unknown"
+            findings.append(Finding("metadata-absent", message))
+        return cls(found, findings)
+
+    def __getitem__(self, name: str) -> Distribution:
+        """Return a distribution by name, normalised or not."""
+        return self._by_name[canonicalize_name(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the normalised names, in order."""
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        """Return the number of distributions."""
+        return len(self._by_name)
+
+    @cached_property
+    def owners(self) -> Mapping[str, tuple[Distribution, ...]]:
+        """The distributions that own each owned path (several share a namespace's files)."""
+        found: dict[str, tuple[Distribution, ...]] = {}
+        for distribution in self._all:
+            for path in distribution.files:
+                found[path] = (*found.get(path, ()), distribution)
+        return MappingProxyType(found)
+
+    def owner(self, path: str) -> Distribution | None:
+        """Return the (first) distribution that owns a path; None for the user's own files."""
+        return self.owners.get(path, (None,))[0]
+
+
+def _metadata_directories(tree: Tree) -> list[str]:
+    """Return the metadata directories that are not inside another, outermost first."""
+    found = [d for d in tree.directories if _METADATA_DIRECTORY.search(d)]
+    outer = [d for d in found if not any(d.startswith(f"{other}/") for other in found)]
+    return sorted(outer, key=lambda d: (d.count("/"), d))
+
+
+class _Texts(importlib.metadata.Distribution):
+    """The standard library's view of a metadata directory of a tree (it knows requires.txt)."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+
+    def read_text(self, filename: str) -> str | None:
+        data = self._reader.read(filename)
+        if filename in ("METADATA", "PKG-INFO"):
+            data = metadata_headers(data)
+        return data.decode("utf-8", "replace") if data else None
+
+    def locate_file(self, path: object) -> object:  # type: ignore[override]
+        return path
+
+
+class _Reader:
+    """Reads one metadata directory of a tree."""
+
+    def __init__(self, tree: Tree, directory: str) -> None:
+        self.tree = tree
+        self.directory = directory
+        self.root = posixpath.dirname(directory)
+        #: One file of the directory: who owns it has vendored this distribution.
+        self.anchor = tree.under(directory)[0]
+        self._bad_rows: list[str] = []
+        self._outside: list[str] = []
+
+    def read(self, name: str) -> bytes:
+        path = f"{self.directory}/{name}"
+        return self.tree[path].read() if path in self.tree else b""
+
+    @cached_property
+    def _texts(self) -> _Texts:
+        return _Texts(self)
+
+    @cached_property
+    def _name_and_version(self) -> tuple[str, str | None]:
+        """Name and version by METADATA, else by the name of the directory."""
+        stem = posixpath.basename(self.directory).rpartition(".")[0]
+        guessed, _, rest = stem.partition("-")
+        headers = self._texts.metadata
+        name = str(headers["Name"] if "Name" in headers else guessed)
+        version = headers["Version"] if "Version" in headers else rest.partition("-py")[0]
+        try:
+            return canonicalize_name(name), str(Version(str(version)))
+        except InvalidVersion:
+            return canonicalize_name(name), None
+
+    @cached_property
+    def _headers(self) -> bytes:
+        return metadata_headers(self.read("METADATA") or self.read("PKG-INFO"))
+
+    @cached_property
+    def _recorded(self) -> frozenset[str] | None:
+        """Paths of the tree that RECORD or installed-files.txt lists, or None without either."""
+        if text := self.read("RECORD").decode("utf-8", "replace"):
+            return self._inside(self._rows(text), self.root)
+        if text := self.read("installed-files.txt").decode("utf-8", "replace"):
+            return self._inside(text.splitlines(), self.directory)
+        return None
+
+    def _rows(self, text: str) -> Iterator[str]:
+        try:
+            yield from (row[0] for row in csv.reader(text.splitlines()) if row)
+        except csv.Error as error:
+            self._bad_rows.append(str(error))
+
+    def _inside(self, rows: Iterable[str], base: str) -> frozenset[str]:
+        """Resolve recorded paths; those that leave the tree are never acted on."""
+        found: set[str] = set()
+        for row in rows:
+            path = posixpath.normpath(posixpath.join(base, row.replace("\\", "/")))
+            if path.startswith(("/", "../")):
+                self._outside.append(row)
+            elif path in self.tree:
+                found.add(path)
+        return frozenset(found)
+
+    def _named(self) -> Iterator[str]:
+        """Yield the files of the import packages, by top_level.txt or by the name."""
+        lines = self.read("top_level.txt").decode("utf-8", "replace").split()
+        for name in lines or [self._name_and_version[0].replace("-", "_")]:
+            place = posixpath.join(self.root, name)
+            yield from self.tree.under(place)
+            yield from (path for path in (f"{place}.py", f"{place}.pyc") if path in self.tree)
+            yield from self.tree.under(f"{place}.libs")
+
+    def _cached_bytecode(self, owned: frozenset[str]) -> Iterator[str]:
+        """Yield caches beside owned sources: not every installer records them."""
+        for directory in {posixpath.dirname(path) for path in owned}:
+            for path in self.tree.under(posixpath.join(directory, "__pycache__")):
+                if source_of(path) in owned:
+                    yield path
+
+    def _requirements(self) -> Iterator[Requirement | str]:
+        lines = (self._texts.requires if self._headers or self.read("requires.txt") else None) or ()
+        for line in lines:
+            try:
+                yield Requirement(line)
+            except InvalidRequirement:
+                yield line
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what is wrong with this directory."""
+        recorded = self._recorded
+        label = posixpath.basename(self.directory)
+        if not self._headers:
+            yield Finding("metadata-malformed", f"{label} states no name or version", self.directory)
+        for why in self._bad_rows:
+            yield Finding("metadata-malformed", f"RECORD of {label}: {why}", self.directory)
+        # Scripts and man pages are recorded two levels up, where wheels put them.
+        strange = [row for row in self._outside if not row.startswith("../../")]
+        strange += [row for row in self._outside if row.startswith("../../../")]
+        if strange and recorded is not None:
+            message = f"RECORD of {label} names {strange[0]}, outside the tree; ignored"
+            yield Finding("metadata-outside", message, self.directory)
+
+    def distribution(self) -> Distribution:
+        name, version = self._name_and_version
+        recorded = self._recorded
+        owned = frozenset(self._named() if recorded is None else recorded)
+        owned |= frozenset(self.tree.under(self.directory))
+        requirements = list(self._requirements())
+        return Distribution(
+            name=name,
+            version=version,
+            root=self.root,
+            metadata=self.directory,
+            files=tuple(sorted(owned | frozenset(self._cached_bytecode(owned)))),
+            recorded=recorded is not None,
+            requires=tuple(r for r in requirements if isinstance(r, Requirement)),
+            malformed=tuple(r for r in requirements if isinstance(r, str)),
+        )
+
+
+def required_name(line: str) -> str | None:
+    """Return the normalised name that a requirement line, even a malformed one, begins with."""
+    match = _LEADING_NAME.match(line.strip())
+    return canonicalize_name(match[0]) if match else None

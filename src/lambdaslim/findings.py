@@ -1,0 +1,60 @@
+"""Findings: what a check or a pass noticed, under codes that stay the same between releases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How much a finding matters: an error makes the command exit 1, the others inform."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a code means: its severity and one sentence for the reference page."""
+
+    severity: Severity
+    meaning: str
+
+
+_INFO, _WARNING, _ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR
+
+#: Every code that lambdaslim can emit. Codes are never renamed or reused.
+KINDS: dict[str, Kind] = {
+    "limit-unzipped": Kind(_ERROR, "The unzipped package is not under Lambda's limit."),
+    "limit-combined": Kind(_ERROR, "The unzipped package and its layers exceed Lambda's limit."),
+    "limit-zipped": Kind(_ERROR, "The zip is not under the limit of a direct upload."),
+    "limit-layer-count": Kind(_ERROR, "More layers than a function can have."),
+    "name-case-clash": Kind(_WARNING, "Paths that differ only in case or Unicode normalisation."),
+    "name-reserved": Kind(_WARNING, "A name that Windows cannot extract."),
+    "name-too-long": Kind(_ERROR, "A name that Lambda's file system cannot hold."),
+    "pattern-unused": Kind(_WARNING, "A pattern matched nothing."),
+    "metadata-absent": Kind(_WARNING, "No distribution metadata, so nobody is known to own a file."),
+    "metadata-malformed": Kind(_WARNING, "Metadata of a distribution that cannot be read."),
+    "metadata-outside": Kind(_INFO, "A RECORD that names files outside the tree; they are ignored."),
+    "provided-replaces": Kind(_INFO, "The runtime's version of a distribution replaces yours."),
+    "provided-older": Kind(_WARNING, "The runtime's version replaces a newer one of yours."),
+    "provided-unmet": Kind(_WARNING, "A requirement is not met by the runtime's version."),
+    "bytecode-no-interpreter": Kind(_WARNING, "No interpreter of the target; sources were kept."),
+    "bytecode-does-not-compile": Kind(_INFO, "A source does not compile; it was kept."),
+    "bytecode-foreign": Kind(_INFO, "Bytecode of another interpreter, never promoted."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing noticed: a stable `code` of `KINDS`, a sentence, and the path it concerns."""
+
+    code: str
+    message: str
+    path: str | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """The severity that `KINDS` gives the code."""
+        return KINDS[self.code].severity

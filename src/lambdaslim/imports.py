@@ -1,0 +1,98 @@
+"""Which modules a file mentions: imports, and dotted names in strings and in compiled code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+
+_DOTTED_TEXT = re.compile(r"[A-Za-z_]\w*(?:[./][A-Za-z_]\w*)+")
+_NAME_BACKWARDS = re.compile(rb"[A-Za-z0-9_./]*[A-Za-z_]")
+_LONGEST_NAME = 300
+
+
+def package_of(path: str) -> str:
+    """Return the dotted package that relative imports in a module start from.
+
+    >>> package_of("a/b/c.py"), package_of("a/b/__init__.py")
+    ('a.b', 'a.b')
+    """
+    return path.rpartition("/")[0].replace("/", ".")
+
+
+def mentioned(path: str, data: bytes, words: frozenset[str]) -> frozenset[str]:
+    """Return the dotted names with a part in `words` that a file may import.
+
+    In a Python source these are the targets of `import` and `from ... import` at any depth of the
+    code (`from a import b` mentions `a.b`), and strings that look like a dotted name or a path
+    ("a.b", "a/b"). In other files (compiled code, entry points, and sources that do not parse)
+    names cannot be told from strings, so every dotted text counts, and in Python code every single
+    word as if it were imported relatively: that errs on the side of mentioning.
+
+    Args:
+        path: POSIX path from the import root, which gives relative imports their package.
+        data: the file's content.
+        words: the name parts of interest ("tests").
+    """
+    names: Iterable[str] = ()
+    if path.endswith(".py"):
+        try:
+            names = _in_source(data, package_of(path))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            names = _in_bytes(data, package_of(path), words)
+    else:
+        names = _in_bytes(data, package_of(path) if path.endswith(".pyc") else None, words)
+    return frozenset(name for name in names if not words.isdisjoint(name.split(".")))
+
+
+def _in_source(data: bytes, package: str) -> list[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = ast.parse(data)
+    return [name for node in ast.walk(module) for name in _in_node(node, package)]
+
+
+def _in_node(node: ast.AST, package: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = _resolve(node, package)
+        yield base
+        yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        text = node.value.strip("/")
+        if _DOTTED_TEXT.fullmatch(text):
+            yield text.replace("/", ".")
+
+
+def _resolve(node: ast.ImportFrom, package: str) -> str:
+    """Return the absolute module of a `from` import; too many dots resolve to the top."""
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    above = parts[: max(len(parts) - node.level + 1, 0)]
+    return ".".join([*above, *([node.module] if node.module else [])])
+
+
+def _in_bytes(data: bytes, package: str | None, words: Iterable[str]) -> Iterator[str]:
+    """Yield the dotted texts that end in one of `words`, found by plain searches.
+
+    A regular expression that starts with a name would visit every byte of a 30 MB library.
+    """
+    parts = package.split(".") if package else []
+    for word in words:
+        for separator in (b".", b"/"):
+            yield from _ending(data, separator + word.encode())
+        if package is not None and word.encode() in data:
+            yield from (".".join([*parts[:depth], word]) for depth in range(len(parts) + 1))
+
+
+def _ending(data: bytes, end: bytes) -> Iterator[str]:
+    place = data.find(end)
+    while place >= 0:
+        start = _NAME_BACKWARDS.match(data[max(place - _LONGEST_NAME, 0) : place][::-1])
+        after = data[place + len(end) : place + len(end) + 1]
+        if start and not (after.isalnum() or after == b"_"):
+            yield (start[0][::-1] + end).decode("ascii").replace("/", ".")
+        place = data.find(end, place + 1)

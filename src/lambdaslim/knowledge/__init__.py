@@ -1,0 +1,106 @@
+"""What is known of single distributions, as data: one TOML file per subject, checked on load.
+
+A row names the distribution and versions it holds for, the paths it keeps, the passes it keeps them
+from, and why, with evidence. Code never asks for a distribution by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from lambdaslim.errors import DataError, SlimError
+from lambdaslim.patterns import Patterns
+
+
+@dataclass(frozen=True)
+class KeepRule:
+    """Files of a distribution that some passes must leave alone.
+
+    Attributes:
+        distribution: normalised name (PEP 503).
+        versions: the versions the rule holds for ("" is all).
+        paths: gitignore patterns, relative to the directory the distribution is installed in.
+        passes: names of the passes it restrains.
+        reason: one clause, shown in reports.
+        evidence: a link to where the need is seen.
+        checked: versions the rule was tried with.
+    """
+
+    distribution: str
+    versions: SpecifierSet
+    paths: Patterns
+    passes: tuple[str, ...]
+    reason: str
+    evidence: str
+    checked: tuple[str, ...]
+
+    def concerns(self, distribution: str, version: str | None) -> bool:
+        """Tell whether the rule holds for a distribution; an unknown version counts as concerned."""
+        if distribution != self.distribution:
+            return False
+        return version is None or self.versions.contains(version, prereleases=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """All keep-rules in force."""
+
+    keep: tuple[KeepRule, ...] = ()
+
+    @staticmethod
+    def bundled() -> Knowledge:
+        """Return the rules that ship with lambdaslim; raise `DataError` if one is malformed."""
+        return _bundled()
+
+
+@cache
+def _bundled() -> Knowledge:
+    texts = {
+        item.name: item.read_text(encoding="utf-8")
+        for item in files(__name__).iterdir()
+        if item.name.endswith(".toml")
+    }
+    return Knowledge(tuple(rule for name in sorted(texts) for rule in parse(texts[name], name)))
+
+
+def parse(text: str, name: str) -> tuple[KeepRule, ...]:
+    """Return the rules of a TOML text; raise `DataError` that names the file and the row."""
+    import tomllib  # noqa: PLC0415 - only needed when rules are read
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _malformed(name, str(error)) from error
+    if unknown := set(document) - {"keep"}:
+        raise _malformed(name, f"unknown table {sorted(unknown)[0]!r}")
+    return tuple(_rule(row, f"{name}, [[keep]] {n}") for n, row in enumerate(document["keep"], 1))
+
+
+def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
+    wanted = set(KeepRule.__dataclass_fields__)
+    if wrong := sorted(wanted ^ set(row)):
+        raise _malformed(where, f"missing or unknown key {wrong[0]!r}")
+    try:
+        return KeepRule(
+            distribution=str(row["distribution"]),
+            versions=SpecifierSet(row["versions"]),
+            paths=Patterns(row["paths"]),
+            passes=tuple(row["passes"]),
+            reason=str(row["reason"]),
+            evidence=str(row["evidence"]),
+            checked=tuple(row["checked"]),
+        )
+    except (InvalidSpecifier, SlimError, TypeError) as error:
+        raise _malformed(where, str(error)) from error
+
+
+def _malformed(where: str, why: str) -> DataError:
+    return DataError(
+        f"does not fit the schema of keep-rules: {why}", where=where, fix="see CONTRIBUTING.md"
+    )

@@ -1,0 +1,267 @@
+"""The whole road in one call: directories in, a checked package out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lambdaslim import limits, presets
+from lambdaslim.archive import Package, measure_zip, write_dir, write_zip, zip_size
+from lambdaslim.deflate import pack_all, zlib_compressor
+from lambdaslim.errors import OutputError, SlimError, UsageError
+from lambdaslim.findings import Finding, Severity
+from lambdaslim.limits import Upload
+from lambdaslim.passes import ALL, Exclude, Pass
+from lambdaslim.pipeline import Pipeline, Result
+from lambdaslim.scanner import StrPath, Symlinks, scan, scan_zip
+from lambdaslim.staging import recover
+from lambdaslim.target import Target
+from lambdaslim.tree import Tree
+
+_LIMIT_CODES = ("limit-unzipped", "limit-combined", "limit-zipped", "limit-layer-count")
+
+
+@dataclass(frozen=True, slots=True)
+class Slimmed:
+    """What came of slimming.
+
+    Attributes:
+        target: what it was made for.
+        result: the tree before and after, every change with its reason, and what was kept.
+        package: sizes and digests; its `path` is None if nothing was written.
+        layers: the function's layers, which count towards the limit.
+        findings: of the passes and of the check against the limits.
+    """
+
+    target: Target
+    result: Result
+    package: Package
+    layers: tuple[Tree, ...] = field(repr=False)
+    findings: tuple[Finding, ...]
+
+    @property
+    def headroom(self) -> limits.Headroom:
+        """Bytes left under each limit."""
+        return limits.headroom(self.package.unzipped, self.package.zipped, self.layers)
+
+
+class RefusedError(SlimError):
+    """A check failed, so nothing was written.
+
+    Attributes:
+        findings: the findings that decided.
+        slimmed: the outcome up to there, for a report.
+    """
+
+    def __init__(self, findings: tuple[Finding, ...], slimmed: Slimmed) -> None:
+        """Make the first finding the message."""
+        more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
+        super().__init__(
+            f"{findings[0].message}{more}",
+            where=findings[0].code,
+            fix="nothing was written; drop more, or see the option for this check",
+        )
+        self.findings = findings
+        self.slimmed = slimmed
+
+
+def slim(  # noqa: PLR0913 - one call for the whole road, every option by keyword
+    source: StrPath | Sequence[StrPath],
+    output: StrPath | None,
+    *,
+    runtime: str | None = None,
+    architecture: str = "x86_64",
+    preset: str = "safe",
+    passes: Sequence[Pass] | None = None,
+    keep: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    layers: Sequence[StrPath] = (),
+    upload: Upload = "direct",
+    allow_oversize: bool = False,
+    strict: bool = False,
+    symlinks: Symlinks | str = Symlinks.REFUSE,
+    interpreter: StrPath | None = None,
+    dry_run: bool = False,
+    progress: Callable[[str], object] = str,
+) -> Slimmed:
+    """Slim directories of installed packages into a Lambda package.
+
+    Args:
+        source: one directory or several, overlaid; they are never changed.
+        output: a path that ends in `.zip` for a zip, else a directory that does not exist or is
+            empty. None replaces the (one) source itself, in place.
+        runtime: like "python3.13"; by default that of the running interpreter.
+        architecture: "x86_64" or "arm64".
+        preset: "safe" or "classic".
+        passes: your own passes instead of a preset's.
+        keep: gitignore patterns of files that no pass may touch.
+        drop: gitignore patterns of files to remove first.
+        skip: names of passes to leave out.
+        layers: zips or directories of the function's layers, which count towards the limit.
+        upload: "direct", or "s3", which has no limit on the zip.
+        allow_oversize: write a package over the limits all the same.
+        strict: let warnings refuse the package too.
+        symlinks: "refuse", "inside" or "follow", see `scan`.
+        interpreter: path of a Python of the runtime's version, to compile with.
+        dry_run: write nothing.
+        progress: called with one line before each step that takes time.
+
+    Raises:
+        RefusedError: the package breaks a limit; nothing was written.
+        SlimError: any other member of the family, for bad input or output.
+    """
+    for name, value in {"keep": keep, "drop": drop, "skip": skip, "layers": layers}.items():
+        if isinstance(value, str):
+            raise UsageError("must be a list, not one string", where=name, fix=f"write [{value!r}]")
+    target = Target.of(runtime, architecture)
+    chosen = tuple(passes) if passes is not None else _preset(preset, target, interpreter)
+    pipeline = Pipeline((*_dropping(drop), *_without(chosen, skip)), tuple(keep))
+    sources = _paths(source)
+    _prepare(output, sources)
+    beside = tuple(load(path) for path in layers)
+    tree = scan(*sources, symlinks=symlinks)
+    progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
+    result = pipeline.run(tree)
+    progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
+    refusal = _Refusal(strict=strict, allow_oversize=allow_oversize)
+    delivery = _Delivery(target, result, beside, upload, refusal)
+    return delivery.measured() if dry_run else delivery.to(output, sources)
+
+
+def zipped_before(result: Result, package: Package) -> int:
+    """Return the bytes of a zip of the tree before slimming, made in the same way.
+
+    Files that both trees share were compressed already and are not compressed again.
+    """
+    before, after = result.before, result.after
+    shared = {p: n for p, n in package.compressed.items() if p in before and before[p] is after[p]}
+    others = (entry for path, entry in before.items() if path not in shared)
+    packed = pack_all(others, zlib_compressor())
+    return zip_size(shared | {one.path: len(one.payload) for one in packed})
+
+
+def _paths(source: StrPath | Sequence[StrPath]) -> list[Path]:
+    if isinstance(source, (str, os.PathLike)):
+        return [Path(source)]
+    return [Path(one) for one in source]
+
+
+def _preset(name: str, target: Target, interpreter: StrPath | None) -> tuple[Pass, ...]:
+    return presets.preset(name, target, None if interpreter is None else Path(interpreter))
+
+
+def _dropping(patterns: Sequence[str]) -> tuple[Pass, ...]:
+    return (Exclude(patterns),) if patterns else ()
+
+
+def _without(chosen: Iterable[Pass], names: Sequence[str]) -> Iterator[Pass]:
+    known = {step.name for step in ALL}
+    for name in names:
+        if name not in known:
+            fix = f"choose from {', '.join(sorted(known))}"
+            raise UsageError("is not a pass", where=name, fix=fix)
+    return (step for step in chosen if step.name not in names)
+
+
+def _prepare(output: StrPath | None, sources: Sequence[Path]) -> None:
+    if output is None:
+        recover(_in_place(sources))
+    else:
+        _refuse_inside(Path(output), sources)
+
+
+def load(path: StrPath) -> Tree:
+    """Return the files of a zip, or of a directory, to be counted.
+
+    Raises:
+        ScanError: it is neither, or cannot be read.
+    """
+    return scan(path, symlinks=Symlinks.INSIDE) if Path(path).is_dir() else scan_zip(path)
+
+
+def _refuse_inside(output: Path, sources: Sequence[Path]) -> None:
+    place = output.resolve()
+    for source in sources:
+        top = source.resolve()
+        if place.is_relative_to(top) or (top.is_relative_to(place) and top.exists()):
+            raise OutputError(
+                f"is inside the source {source}, or holds it",
+                where=str(output),
+                fix="write somewhere else, or slim in place",
+            )
+
+
+def _in_place(sources: Sequence[Path]) -> Path:
+    """Return the one directory to be replaced, if that is not a ruin of the machine."""
+    if len(sources) != 1:
+        raise UsageError("in place needs exactly one source", fix="name one directory")
+    place = sources[0].resolve()
+    for precious in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.executable}:
+        if Path(precious).resolve().is_relative_to(place):
+            raise OutputError(
+                "holds the running Python and is never slimmed in place",
+                where=str(sources[0]),
+                fix="write to another directory",
+            )
+    return place
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Which findings keep a package from being written."""
+
+    strict: bool
+    allow_oversize: bool
+
+    def __call__(self, finding: Finding) -> bool:
+        if self.allow_oversize and finding.code in _LIMIT_CODES:
+            return False
+        if self.strict and finding.severity is Severity.WARNING:
+            return True
+        return finding.severity is Severity.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """Takes a result to its output, past the checks."""
+
+    target: Target
+    result: Result
+    layers: tuple[Tree, ...]
+    upload: Upload
+    refuses: _Refusal
+
+    def measured(self) -> Slimmed:
+        return self._checked(measure_zip(self.result.after))
+
+    def to(self, output: StrPath | None, sources: Sequence[Path]) -> Slimmed:
+        tree = self.result.after
+        if output is None:
+            package = write_dir(tree, sources[0].resolve(), overwrite=True, accept=self._checked)
+        elif str(output).endswith(".zip"):
+            package = write_zip(tree, output, accept=self._checked)
+        else:
+            package = write_dir(tree, output, accept=self._checked)
+        return self._slimmed(package)
+
+    def _checked(self, package: Package) -> Slimmed:
+        """Return the outcome if no finding forbids it; raise `RefusedError` otherwise."""
+        slimmed = self._slimmed(package)
+        if refused := tuple(f for f in slimmed.findings if self.refuses(f)):
+            raise RefusedError(refused, slimmed)
+        return slimmed
+
+    def _slimmed(self, package: Package) -> Slimmed:
+        checks = limits.check(
+            self.result.after,
+            zipped=package.zipped,
+            layers=self.layers,
+            upload=self.upload,
+            distributions=self.result.distributions,
+        )
+        findings = (*self.result.findings, *checks)
+        return Slimmed(self.target, self.result, package, self.layers, findings)

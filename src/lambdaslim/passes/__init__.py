@@ -1,0 +1,34 @@
+"""The passes: one file each, listed here in the order in which presets use them."""
+
+from lambdaslim.passes.contract import Context, Pass
+from lambdaslim.passes.drop_provided import DropProvided
+from lambdaslim.passes.exclude import Exclude
+from lambdaslim.passes.promote_bytecode import PromoteBytecode
+from lambdaslim.passes.strip_bytecode import StripBytecode
+from lambdaslim.passes.strip_installer_leftovers import StripInstallerLeftovers
+from lambdaslim.passes.strip_metadata import StripMetadata
+from lambdaslim.passes.strip_tests import StripTests
+
+#: Every pass, in the order of the presets.
+ALL: tuple[type[Pass], ...] = (
+    Exclude,
+    StripInstallerLeftovers,
+    StripTests,
+    DropProvided,
+    StripMetadata,
+    PromoteBytecode,
+    StripBytecode,
+)
+
+__all__ = [
+    "ALL",
+    "Context",
+    "DropProvided",
+    "Exclude",
+    "Pass",
+    "PromoteBytecode",
+    "StripBytecode",
+    "StripInstallerLeftovers",
+    "StripMetadata",
+    "StripTests",
+]

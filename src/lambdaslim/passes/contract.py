@@ -1,0 +1,52 @@
+"""What a pass is, and what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from lambdaslim.distributions import Distribution, Distributions
+from lambdaslim.knowledge import KeepRule, Knowledge
+from lambdaslim.tree import Decision, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every pass of a run may know beside the tree as the passes before left it.
+
+    Attributes:
+        distributions: who owned what in the tree as it was scanned.
+        knowledge: the keep-rules in force.
+    """
+
+    distributions: Distributions
+    knowledge: Knowledge = field(default_factory=Knowledge.bundled)
+
+    def rule(self, name: str, path: str) -> KeepRule | None:
+        """Return the keep-rule that forbids the pass `name` to touch `path`, if there is one."""
+        for owner in self.distributions.owners.get(path, ()):
+            for rule in self.knowledge.keep:
+                if name in rule.passes and _holds(rule, owner, path):
+                    return rule
+        return None
+
+
+def _holds(rule: KeepRule, owner: Distribution, path: str) -> bool:
+    if not rule.concerns(owner.name, owner.version):
+        return False
+    return rule.paths.match(path.removeprefix(f"{owner.root}/" if owner.root else "")) is not None
+
+
+class Pass(Protocol):
+    """One step of a pipeline: a frozen dataclass whose fields are its options.
+
+    A pass decides and never acts: it yields `Remove`, `Replace`, `Keep` (left alone on purpose) and
+    `Finding`, each with its reason. It reads the tree and writes, deletes and prints nothing.
+    """
+
+    name: ClassVar[str]
+
+    def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
+        """Yield the decisions about `tree`; every path of an edit is in it, at most once."""
+        ...

@@ -1,0 +1,174 @@
+"""Drop the distributions that the Lambda runtime provides, when its versions serve as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from lambdaslim.distributions import Distribution, required_name
+from lambdaslim.errors import UsageError
+from lambdaslim.findings import Finding
+from lambdaslim.passes.contract import Context
+from lambdaslim.runtimes import Provided
+from lambdaslim.target import Target
+from lambdaslim.tree import Decision, Keep, Remove, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class DropProvided:
+    """Remove the files of distributions that the runtime ships and AWS documents.
+
+    Distributions that only work together (Boto3 and its dependencies) are dropped all or none.
+
+    Attributes:
+        runtime: the Lambda runtime, like "python3.13".
+        when: "compatible" drops a unit only if every requirement that a remaining distribution has
+            on it is met by the runtime's version; "always" drops it and reports what is not met;
+            "never" drops nothing.
+        architecture: "x86_64" or "arm64", in which requirement markers are evaluated.
+
+    Raises:
+        TargetError: an unknown runtime or architecture.
+        UsageError: another value of `when`.
+    """
+
+    name: ClassVar[str] = "drop-provided"
+    runtime: str
+    when: Literal["compatible", "always", "never"] = "compatible"
+    architecture: str = "x86_64"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown values."""
+        Target.of(self.runtime, self.architecture)
+        if self.when not in ("compatible", "always", "never"):
+            raise UsageError(
+                "says not when to drop", where=self.when, fix="choose compatible, always or never"
+            )
+
+    def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
+        """Yield removals, what replaces what, and the requirements that decided."""
+        if self.when == "never":
+            return
+        target = Target.of(self.runtime, self.architecture)
+        for unit in _units(target, context):
+            obstacles = [] if not unit else list(_Demands(target, unit, context).unmet())
+            if obstacles and self.when == "compatible":
+                yield from _kept(unit, obstacles)
+            else:
+                for why in obstacles:
+                    yield Finding("provided-unmet", f"{self.runtime} provides {why}")
+                yield from self._dropped(unit, tree, context)
+
+    def _dropped(self, unit: _Unit, tree: Tree, context: Context) -> Iterator[Decision]:
+        gone = set(unit)
+        for name, row in unit.items():
+            mine = context.distributions[name]
+            yield _replacement(self.runtime, mine, row)
+            for path in mine.files:
+                owners = {owner.name for owner in context.distributions.owners[path]}
+                if path in tree and owners <= gone:
+                    yield Remove(path, f"{name} is provided by {self.runtime}")
+
+
+_Unit = Mapping[str, Provided]
+
+
+def _units(target: Target, context: Context) -> Iterator[_Unit]:
+    """Yield, per unit, the provided distributions that the tree holds."""
+    rows = [row for row in target.runtime.provided if row.unit]
+    for unit in sorted({str(row.unit) for row in rows}):
+        present = (r for r in rows if r.unit == unit and r.distribution in context.distributions)
+        if found := {row.distribution: row for row in present}:
+            yield found
+
+
+@dataclass(frozen=True, slots=True)
+class _Demands:
+    """What the remaining distributions require of a unit."""
+
+    target: Target
+    unit: _Unit
+    context: Context
+
+    def unmet(self) -> Iterator[str]:
+        """Yield one clause per requirement that the provided versions are not known to meet."""
+        for name in self.context.distributions:
+            if name not in self.unit:
+                remaining = self.context.distributions[name]
+                yield from self._unmet_by(remaining, remaining.requires)
+                yield from self._unreadable(remaining)
+
+    def _unmet_by(
+        self, remaining: Distribution, requires: Iterable[Requirement]
+    ) -> Iterator[str]:
+        for requirement in requires:
+            row = self.unit.get(canonicalize_name(requirement.name))
+            if row and self._holds(requirement) and not _meets(row, requirement):
+                version = row.version or "in a version that nobody recorded"
+                yield f"{row.distribution} {version}, but {remaining.label} requires {requirement}"
+
+    def _unreadable(self, remaining: Distribution) -> Iterator[str]:
+        for line in remaining.malformed:
+            if (name := required_name(line)) in self.unit:
+                yield f"{name}, but the requirement {line!r} of {remaining.label} cannot be read"
+
+    def _holds(self, requirement: Requirement) -> bool:
+        """Tell whether a requirement counts for the target.
+
+        Nobody records which extras were asked for. A requirement of an extra counts if the tree's
+        own version meets it: had the extra been installed, it would.
+        """
+        environment = self.target.marker_environment()
+        if not requirement.marker or requirement.marker.evaluate({**environment, "extra": ""}):
+            return True
+        return self._holds_in_an_extra(requirement, environment) and self._met_now(requirement)
+
+    def _holds_in_an_extra(self, requirement: Requirement, environment: dict[str, str]) -> bool:
+        names = _extras_named(requirement)
+        marker = requirement.marker
+        return any(marker and marker.evaluate({**environment, "extra": name}) for name in names)
+
+    def _met_now(self, requirement: Requirement) -> bool:
+        version = self.context.distributions[requirement.name].version
+        return version is None or requirement.specifier.contains(version, prereleases=True)
+
+
+def _extras_named(requirement: Requirement) -> frozenset[str]:
+    """Return the extras that a marker compares with."""
+    words = str(requirement.marker).replace("'", '"').split('"')
+    return frozenset(words[1::2])
+
+
+def _meets(row: Provided, requirement: Requirement) -> bool:
+    """Tell whether the provided version is known to satisfy a requirement.
+
+    The runtime installs no extras, so a requirement that asks for one is not met.
+    """
+    if requirement.extras:
+        return False
+    if not requirement.specifier and not requirement.url:
+        return True
+    if row.version is None or requirement.url:
+        return False
+    return requirement.specifier.contains(row.version, prereleases=True)
+
+
+def _kept(unit: _Unit, obstacles: list[str]) -> Iterator[Decision]:
+    more = f" (and {len(obstacles) - 1} more)" if len(obstacles) > 1 else ""
+    for name in unit:
+        yield Keep(name, f"the runtime provides {obstacles[0]}{more}")
+
+
+def _replacement(runtime: str, mine: Distribution, row: Provided) -> Finding:
+    provided = row.version or "an unrecorded version"
+    message = f"{runtime} provides {row.distribution} {provided} in place of {mine.version}"
+    try:
+        older = bool(row.version and mine.version and Version(row.version) < Version(mine.version))
+    except InvalidVersion:
+        older = False
+    return Finding("provided-older" if older else "provided-replaces", message, mine.metadata)

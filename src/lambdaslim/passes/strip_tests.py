@@ -1,0 +1,121 @@
+"""Remove the tests that distributions ship, unless something outside them needs them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lambdaslim.imports import mentioned
+from lambdaslim.passes.contract import Context
+from lambdaslim.tree import Decision, Keep, Remove, Tree
+
+_NAMES = frozenset({"tests", "test"})
+# A cheap first look: only a source with one of the names in an import or after a dot or slash can
+# mention a test directory, and parsing all others would take most of the run.
+_WORD = re.compile(
+    rb"[./]tests?\b|\b(?:from|import)\b(?:(?:[^\n(]|\\\n)*|[^\n(]*\([^)]*)\btests?\b"
+)
+_READ = (".py", ".pyc", ".so", ".pth", "/entry_points.txt")
+# pytest loads these by itself, and only when it runs tests.
+_PYTEST_ONLY = "conftest.py"
+
+
+@dataclass(frozen=True, slots=True)
+class StripTests:
+    """Remove directories named exactly `tests` or `test` that distributions own.
+
+    A directory stays when a file outside of all removed ones imports it, names it in a string or an
+    entry point, when a keep-rule names it, or when its distribution holds no other code. Files that
+    no distribution owns are the user's and stay.
+    """
+
+    name: ClassVar[str] = "strip-tests"
+
+    def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
+        """Yield a removal per file of a removed directory, and a `Keep` per one that stays."""
+        found = _Search(tree, context)
+        kept = {d: why for d in found.directories if (why := self._forbidden(d, found, context))}
+        kept |= found.needed(kept)
+        for directory, files in found.directories.items():
+            if directory in kept:
+                yield Keep(directory, kept[directory])
+            else:
+                yield from (Remove(path, "tests of a distribution") for path in files)
+
+    def _forbidden(self, directory: str, found: _Search, context: Context) -> str | None:
+        """Return why a directory stays whatever the imports are."""
+        for path in found.directories[directory]:
+            if rule := context.rule(self.name, path):
+                return f"{rule.reason} (keep-rule for {rule.distribution})"
+        return found.only_code(directory)
+
+
+class _Search:
+    """Finds the test directories of a tree and who mentions them."""
+
+    def __init__(self, tree: Tree, context: Context) -> None:
+        self.tree = tree
+        self.owners = context.distributions.owners
+        self.directories: dict[str, tuple[str, ...]] = {}
+        for directory in sorted(d for d in tree.directories if d.rpartition("/")[2] in _NAMES):
+            inside = any(directory.startswith(f"{outer}/") for outer in self.directories)
+            owned = tuple(path for path in tree.under(directory) if path in self.owners)
+            if owned and not inside:
+                self.directories[directory] = owned
+        self._dotted = {self._module(d): d for d in self.directories}
+
+    def _root(self, path: str) -> str:
+        return self.owners[path][0].root if path in self.owners else ""
+
+    def _module(self, directory: str) -> str:
+        root = self._root(self.directories[directory][0])
+        return directory.removeprefix(f"{root}/" if root else "").replace("/", ".")
+
+    def only_code(self, directory: str) -> str | None:
+        """Return why a directory is a distribution's whole code, if it is."""
+        mine = set(self.directories[directory])
+        for owner in self.owners[self.directories[directory][0]]:
+            code = (path for path in owner.files if path.endswith((".py", ".so", ".pyc")))
+            if all(path in mine for path in code):
+                return f"{owner.name} holds no other code"
+        return None
+
+    def needed(self, kept: Iterable[str]) -> dict[str, str]:
+        """Return the directories that files outside of removed ones mention, with the reason.
+
+        What a kept directory's own files mention is needed too, so this goes on until no more is.
+        """
+        removed = set(self.directories) - set(kept)
+        found: dict[str, str] = {}
+        unread = self._outside(removed)
+        while unread and removed:
+            new = {d: why for path in unread for d, why in self._mentions(path) if d in removed}
+            removed -= set(new)
+            found |= new
+            unread = [path for d in new for path in self.tree.under(d)]
+        return found
+
+    def _outside(self, removed: set[str]) -> list[str]:
+        below = {path for directory in removed for path in self.tree.under(directory)}
+        return [path for path in self.tree if path not in below]
+
+    def _mentions(self, path: str) -> Iterator[tuple[str, str]]:
+        if not f"/{path}".endswith(_READ) or path.endswith(f"/{_PYTEST_ONLY}"):
+            return
+        if "__pycache__" in path:
+            return
+        data = self.tree[path].read()
+        if path.endswith(".py") and not _WORD.search(data):
+            return
+        root = self._root(path)
+        for name in mentioned(path.removeprefix(f"{root}/" if root else ""), data, _NAMES):
+            for module in _prefixes(name):
+                if module in self._dotted:
+                    yield self._dotted[module], f"{path} imports or names {module}"
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[: n + 1]) for n in range(len(parts)) if parts[n] in _NAMES)

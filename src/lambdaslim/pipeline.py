@@ -1,0 +1,178 @@
+"""Runs passes over a tree and is the only place where their edits are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from lambdaslim.distributions import Distributions
+from lambdaslim.errors import PlanError
+from lambdaslim.findings import Finding
+from lambdaslim.knowledge import Knowledge
+from lambdaslim.passes.contract import Context, Pass
+from lambdaslim.patterns import Patterns
+from lambdaslim.tree import Edit, Entry, Keep, Remove, Replace, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One applied edit: who made it, why, and the bytes before and after.
+
+    `new_path` is where the content of a replacement went (often `path`), None for a removal.
+    """
+
+    pass_name: str
+    path: str
+    new_path: str | None
+    reason: str
+    before: int
+    after: int
+
+    @property
+    def saved(self) -> int:
+        """Bytes saved; negative when the replacement is larger."""
+        return self.before - self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something that stays on purpose: `path` is a file, a directory or a distribution."""
+
+    pass_name: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a pipeline made of a tree. `before.size - after.size` is the sum of all savings."""
+
+    before: Tree
+    after: Tree
+    changes: tuple[Change, ...]
+    kept: tuple[Kept, ...]
+    findings: tuple[Finding, ...]
+    distributions: Distributions = field(repr=False)
+
+    @property
+    def saved(self) -> int:
+        """Bytes saved by all changes."""
+        return self.before.size - self.after.size
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """An ordered tuple of passes, and the gitignore patterns of what none of them may touch.
+
+    Raises:
+        PatternError: a malformed keep pattern.
+
+    >>> from lambdaslim import Entry, Pipeline, Tree, passes
+    >>> tree = Tree([Entry.of("a.py", "x = 1"), Entry.of("notes.txt", "hello")])
+    >>> result = Pipeline((passes.Exclude(["*.txt"]),)).run(tree)
+    >>> list(result.after), result.saved
+    (['a.py'], 5)
+    """
+
+    passes: tuple[Pass, ...]
+    keep: tuple[str, ...] = ()
+    knowledge: Knowledge = field(default_factory=Knowledge.bundled, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the keep patterns."""
+        object.__setattr__(self, "passes", tuple(self.passes))
+        object.__setattr__(self, "keep", Patterns(self.keep).lines)
+
+    def run(self, tree: Tree) -> Result:
+        """Apply every pass in turn; nothing on disk is changed.
+
+        Raises:
+            PlanError: a pass yields an edit that cannot be applied.
+            ChangedError: a file of the tree changed since the scan.
+            BytecodeError: the target's interpreter fails.
+        """
+        context = Context(Distributions.read(tree), self.knowledge)
+        run = _Run(context, Patterns(self.keep), tree)
+        run.findings.extend(context.distributions.findings)
+        for line in run.keep.unused(tree):
+            run.findings.append(Finding("pattern-unused", f"the keep pattern {line!r} matches nothing"))
+        for step in self.passes:
+            run.apply(step)
+        return Result(
+            before=tree,
+            after=run.tree,
+            changes=tuple(run.changes),
+            kept=tuple(run.kept),
+            findings=tuple(dict.fromkeys(run.findings)),
+            distributions=context.distributions,
+        )
+
+
+class _Run:
+    """The state of one run: the tree so far, and the record of what was done to it."""
+
+    def __init__(self, context: Context, keep: Patterns, tree: Tree) -> None:
+        self.context = context
+        self.keep = keep
+        self.tree = tree
+        self.changes: list[Change] = []
+        self.kept: list[Kept] = []
+        self.findings: list[Finding] = []
+
+    def apply(self, step: Pass) -> None:
+        edits: dict[str, Edit] = {}
+        for decision in step.edits(self.tree, self.context):
+            if isinstance(decision, Finding):
+                self.findings.append(decision)
+            elif isinstance(decision, Keep):
+                self.kept.append(Kept(step.name, decision.path, decision.reason))
+            elif why := self._forbidden(step, decision):
+                self.kept.append(Kept(step.name, decision.path, why))
+            else:
+                _add(edits, decision, step, self.tree)
+        for replacement in self._blocked(edits):
+            del edits[replacement.path]
+            why = f"{replacement.entry.path} is kept, and would be overwritten"
+            self.kept.append(Kept(step.name, replacement.path, why))
+        self._commit(step, edits.values())
+
+    def _forbidden(self, step: Pass, edit: Edit) -> str | None:
+        if line := self.keep.match(edit.path):
+            return f"the keep pattern {line!r}"
+        if rule := self.context.rule(step.name, edit.path):
+            return f"{rule.reason} (keep-rule for {rule.distribution})"
+        return None
+
+    def _blocked(self, edits: dict[str, Edit]) -> list[Replace]:
+        """Return the replacements whose new path is taken by a file that stays."""
+        moves = [e for e in edits.values() if isinstance(e, Replace) and e.entry.path != e.path]
+        return [e for e in moves if e.entry.path in self.tree and e.entry.path not in edits]
+
+    def _commit(self, step: Pass, edits: Iterable[Edit]) -> None:
+        entries: dict[str, Entry] = dict(self.tree)
+        added: list[Entry] = []
+        for edit in sorted(edits, key=lambda edit: edit.path):
+            old = entries.pop(edit.path)
+            new = edit.entry if isinstance(edit, Replace) else None
+            added += [new] if new else []
+            self.changes.append(
+                Change(
+                    step.name,
+                    edit.path,
+                    new.path if new else None,
+                    edit.reason,
+                    old.size,
+                    new.size if new else 0,
+                )
+            )
+        if added or len(entries) != len(self.tree):
+            self.tree = Tree([*entries.values(), *added])
+
+
+def _add(edits: dict[str, Edit], edit: Remove | Replace, step: Pass, tree: Tree) -> None:
+    if edit.path in edits or edit.path not in tree:
+        problem = "is edited twice" if edit.path in edits else "is not in the tree"
+        raise PlanError(
+            f"{problem} by the pass {step.name}", where=edit.path, fix="report this as a bug"
+        )
+    edits[edit.path] = edit

@@ -1,0 +1,116 @@
+"""The report for people: plain text, as wide as it needs to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lambdaslim import limits
+from lambdaslim.errors import printable
+from lambdaslim.findings import Finding, Severity
+from lambdaslim.report.facts import KeptRow, Outcome, by_pass, by_reason
+
+_MOST_ROWS = 20
+_ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+_COLOURS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
+
+
+def to_text(outcome: Outcome, *, colour: bool = False) -> str:
+    """Return the whole report: per pass, before and after, what was kept, findings, digests."""
+    parts = (
+        _title(outcome),
+        _passes(outcome),
+        _sizes(outcome),
+        _kept(by_reason(outcome.slimmed.result.kept)),
+        findings_text(outcome.slimmed.findings, colour=colour),
+        _written(outcome),
+    )
+    return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part))) + "\n"
+
+
+def findings_text(findings: Iterable[Finding], *, colour: bool = False) -> Iterator[str]:
+    """Yield one line per finding, the gravest first."""
+    ordered = sorted(findings, key=lambda finding: _ORDER.index(finding.severity))
+    if ordered:
+        yield "findings"
+    for finding in ordered:
+        label = f"{finding.severity.value} {finding.code}"
+        if colour:
+            label = f"\x1b[{_COLOURS[finding.severity]}m{label}\x1b[0m"
+        yield f"  {label}: {printable(finding.message)}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield aligned lines: the first column to the left, the others to the right."""
+    grid = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(row[column]) for row in grid) for column in range(len(head))]
+    for first, *others in grid:
+        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        yield "  ".join([f"{first:<{widths[0]}}", *cells]).rstrip()
+
+
+def _title(outcome: Outcome) -> Iterator[str]:
+    target = outcome.slimmed.target
+    sources = ", ".join(printable(source) for source in outcome.sources)
+    yield (
+        f"lambdaslim {outcome.command}: {sources} for {target.runtime.name} on "
+        f"{target.architecture}, preset {outcome.preset}"
+    )
+
+
+def _passes(outcome: Outcome) -> Iterator[str]:
+    rows = by_pass(outcome.slimmed.result.changes)
+    lines = [(r.name, f"{r.removed:,}", f"{r.replaced:,}", f"{r.saved:,}") for r in rows]
+    total = (
+        "total",
+        f"{sum(row.removed for row in rows):,}",
+        f"{sum(row.replaced for row in rows):,}",
+        f"{outcome.slimmed.result.saved:,}",
+    )
+    return table(("pass", "removed", "replaced", "bytes saved"), [*lines, total])
+
+
+def _sizes(outcome: Outcome) -> Iterator[str]:
+    slimmed = outcome.slimmed
+    before, after, left = slimmed.result.before, slimmed.result.after, slimmed.headroom
+    rows = [
+        ("files", f"{len(before):,}", f"{len(after):,}", "", ""),
+        _size("unzipped bytes", before.size, after.size, left.unzipped, limits.UNZIPPED),
+    ]
+    if slimmed.package.zipped is not None:
+        known = outcome.zipped_before
+        rows.append(
+            _size("zipped bytes", known, slimmed.package.zipped, left.zipped, limits.ZIPPED)
+        )
+    yield from table(("", "before", "after", "headroom", "limit"), rows)
+    if slimmed.layers:
+        total = sum(layer.size for layer in slimmed.layers)
+        yield f"{len(slimmed.layers)} layers take {total:,} bytes of the unzipped limit"
+
+
+def _size(name: str, before: int | None, after: int, left: int | None, limit: int) -> tuple[str, ...]:
+    shown = "?" if before is None else f"{before:,}"
+    return name, shown, f"{after:,}", "" if left is None else f"{left:,}", f"{limit:,}"
+
+
+def _kept(rows: Sequence[KeptRow]) -> Iterator[str]:
+    if rows:
+        yield "kept on purpose"
+    for row in rows[:_MOST_ROWS]:
+        more = f" and {len(row.paths) - 1:,} more" if len(row.paths) > 1 else ""
+        yield f"  {row.name}: {printable(row.paths[0])}{more}: {printable(row.reason)}"
+    if len(rows) > _MOST_ROWS:
+        yield f"  ... and {len(rows) - _MOST_ROWS:,} more reasons (--json lists all)"
+
+
+def _written(outcome: Outcome) -> Iterator[str]:
+    package = outcome.slimmed.package
+    if outcome.refused:
+        yield "nothing was written: a check failed"
+    elif outcome.dry_run:
+        yield "nothing was written: dry run"
+    else:
+        yield f"wrote {printable(str(package.path))}"
+    if package.sha256:
+        yield f"sha256          {package.sha256}"
+        yield f"CodeSha256      {package.code_sha256}"
+    yield f"content digest  {package.content_digest}"

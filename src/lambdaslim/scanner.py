@@ -1,0 +1,223 @@
+"""The only directory walker: directories, and zips to be weighed, become trees."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import reduce
+from pathlib import Path
+
+from lambdaslim.errors import OverlayError, ScanError
+from lambdaslim.tree import DiskFile, Entry, Tree, clean_path
+
+StrPath = str | os.PathLike[str]
+
+
+class Symlinks(StrEnum):
+    """What a scan does with symbolic links: refuse all, or take the content they lead to.
+
+    `INSIDE` takes the content of links that stay in the tree and refuses others; `FOLLOW` takes
+    all. A dangling link and a loop are errors in every case.
+    """
+
+    REFUSE = "refuse"
+    INSIDE = "inside"
+    FOLLOW = "follow"
+
+
+def scan(*directories: StrPath, symlinks: Symlinks | str = Symlinks.REFUSE) -> Tree:
+    """Return the files of one or several directories, overlaid into one tree.
+
+    Nothing is read but names and modes; contents are read later, and only if they are still those
+    of the scan. Empty directories leave no trace: a package holds files.
+
+    Args:
+        directories: one or more existing directories. A path may appear in several of them if its
+            contents are the same.
+        symlinks: "refuse" (default), "inside" or "follow", see `Symlinks`.
+
+    Raises:
+        ScanError: a directory that is missing, empty, unreadable or no directory; a symlink that
+            is refused, dangling or a loop; a device, socket or FIFO.
+        UnsafeNameError: a name that a package cannot hold.
+        OverlayError: two directories with different contents for one path.
+    """
+    if not directories:
+        raise ScanError("no source directory was given", fix="name at least one directory")
+    policy = Symlinks(symlinks)
+    trees = [_scan_one(Path(directory), policy) for directory in directories]
+    return reduce(_overlay, trees)
+
+
+def scan_zip(path: StrPath) -> Tree:
+    """Return the files of a zip made by any tool, to be weighed or checked (never extracted).
+
+    Raises:
+        ScanError: no such file, no zip, or one without files.
+        UnsafeNameError: a name that a package cannot hold.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+        raise ScanError(
+            f"cannot be read as a zip: {error}", where=str(path), fix="give a complete zip file"
+        ) from error
+    if not members:
+        raise ScanError("holds no files", where=str(path), fix="give a package with files in it")
+    return Tree(
+        Entry(
+            member.filename,
+            member.file_size,
+            bool(member.external_attr >> 16 & stat.S_IXUSR),
+            _ZipMember(Path(path), member.filename),
+        )
+        for member in members
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ZipMember:
+    """Content of a member of a zip."""
+
+    archive: Path
+    name: str
+
+    def read(self) -> bytes:
+        with zipfile.ZipFile(self.archive) as archive:
+            return archive.read(self.name)
+
+
+def _scan_one(directory: Path, symlinks: Symlinks) -> Tree:
+    try:
+        # The root itself may be a link; it is resolved once, here.
+        root = directory.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ScanError(
+            f"cannot be scanned: {reason}", where=str(directory), fix="give an existing directory"
+        ) from error
+    if not root.is_dir():
+        raise ScanError("is not a directory", where=str(directory), fix="give a directory")
+    tree = Tree(_Walk(root, symlinks).entries())
+    if not tree:
+        raise ScanError("holds no files", where=str(directory), fix="install packages into it")
+    return tree
+
+
+def _overlay(below: Tree, above: Tree) -> Tree:
+    for path in above:
+        if path in below and below[path].read() != above[path].read():
+            first, second = (getattr(tree[path].content, "location", path) for tree in (below, above))
+            raise OverlayError(
+                f"two sources give this path different contents: {first} and {second}",
+                where=path,
+                fix="remove one of the two",
+            )
+    for tree, other in ((below, above), (above, below)):
+        if clash := sorted(set(tree) & other.directories):
+            raise OverlayError(
+                "is a file in one source and a directory in another",
+                where=clash[0],
+                fix="remove one of the two",
+            )
+    executable = {p for p in above if above[p].executable} | {p for p in below if below[p].executable}
+    merged = {**below, **above}
+    return Tree(
+        Entry(path, entry.size, path in executable, entry.content) for path, entry in merged.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """A directory to be listed: where it is, its path in the tree, the real directories above."""
+
+    location: Path
+    path: str
+    inode: int
+    above: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """One walk below `root`, without recursion, so that depth is bounded by the system only."""
+
+    root: Path
+    symlinks: Symlinks
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield an entry per regular file; raise `ScanError` at the first thing that is not one."""
+        status = os.stat(self.root)
+        pending = [_Directory(self.root, "", status.st_ino, frozenset({_identity(status)}))]
+        while pending:
+            directory = pending.pop()
+            for name in self._names(directory):
+                path = clean_path(f"{directory.path}/{name}" if directory.path else name)
+                found = self._visit(directory, directory.location / name, path)
+                if isinstance(found, _Directory):
+                    pending.append(found)
+                else:
+                    yield found
+
+    def _names(self, directory: _Directory) -> list[str]:
+        """List a directory, which must still be the one seen in its parent (no swapped link)."""
+        try:
+            if os.scandir not in os.supports_fd:
+                return sorted(os.listdir(directory.location))
+            flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if directory.path else 0)
+            descriptor = os.open(directory.location, flags)
+            try:
+                if os.fstat(descriptor).st_ino != directory.inode:
+                    raise self._refused(directory.location, "was replaced during the scan")
+                return sorted(os.listdir(descriptor))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._refused(directory.location, error.strerror or str(error)) from error
+
+    def _visit(self, parent: _Directory, location: Path, path: str) -> Entry | _Directory:
+        try:
+            status = os.lstat(location)
+            if stat.S_ISLNK(status.st_mode):
+                location = self._target(location)
+                status = os.lstat(location)
+        except OSError as error:
+            raise self._refused(location, error.strerror or str(error)) from error
+        if stat.S_ISDIR(status.st_mode):
+            if _identity(status) in parent.above:
+                raise self._refused(location, "is a symlink to a directory above it")
+            above = parent.above | {_identity(status)}
+            return _Directory(location, path, status.st_ino, above)
+        if not stat.S_ISREG(status.st_mode):
+            raise self._refused(location, "is neither a file nor a directory")
+        content = DiskFile(location, status.st_ino, status.st_size, status.st_mtime_ns)
+        return Entry(path, status.st_size, bool(status.st_mode & stat.S_IXUSR), content)
+
+    def _target(self, link: Path) -> Path:
+        """Return what a link leads to, if the policy allows it."""
+        try:
+            target = link.resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            raise self._refused(link, "is a dangling symlink or a loop") from error
+        inside = target.is_relative_to(self.root)
+        where = "inside" if inside else "outside"
+        if self.symlinks is Symlinks.FOLLOW or (inside and self.symlinks is Symlinks.INSIDE):
+            return target
+        hint = "inside' or 'follow" if inside else "follow"
+        raise ScanError(
+            f"is a symlink to {target}, {where} the tree",
+            where=str(link),
+            fix=f"replace it by a copy, or allow it with symlinks '{hint}'",
+        )
+
+    @staticmethod
+    def _refused(location: Path, why: str) -> ScanError:
+        return ScanError(why, where=str(location), fix="remove it or make it readable")
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

@@ -1,0 +1,208 @@
+"""Sibling temporaries: an output appears whole and verified, or not at all.
+
+A file is written beside its final place under a name of ours, locked while it is written, and
+renamed at the end. A leftover of a killed run is recognised by its name and by not being locked.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from lambdaslim.errors import OutputError
+
+_BINARY = getattr(os, "O_BINARY", 0)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lambdaslim-partial")
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lambdaslim-lock")
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lambdaslim-old")
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` inside the block into an `OutputError` about `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"cannot be written: {reason}", where=str(path), fix="choose another place or make room"
+        ) from error
+
+
+@contextmanager
+def staged_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Yield an open file and its temporary path; it becomes `path` if the block succeeds.
+
+    Raises:
+        OutputError: `path` is a directory or cannot be written, or another run is writing it.
+    """
+    with output_errors(path):
+        if path.is_dir():
+            raise OutputError("is a directory", where=str(path), fix="name a file")
+        temporary = _partial(path)
+        descriptor = _locked(temporary, path)
+        # Windows renames no open file, so there the lock ends with the writing.
+        lock = None if os.name == "nt" else os.dup(descriptor)
+        try:
+            # Closing before the rename tells what a network file system only says then; the lock
+            # lives on in the duplicate.
+            with os.fdopen(descriptor, "w+b") as file:
+                file.truncate()
+                yield file, temporary
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_directory(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+@contextmanager
+def staged_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty temporary directory that becomes `path` if the block succeeds.
+
+    Raises:
+        OutputError: `path` is a file, holds files and `overwrite` is false, cannot be written, or
+            another run is writing it.
+    """
+    with output_errors(path), _directory_lock(path):
+        recover(path)
+        _refuse_used(path, overwrite=overwrite)
+        temporary = _partial(path)
+        remove_tree(temporary)
+        temporary.mkdir(mode=0o755)
+        try:
+            yield temporary
+            _swap(temporary, path)
+        except BaseException:
+            remove_tree(temporary)
+            raise
+
+
+def recover(path: Path) -> None:
+    """Put back a directory that a killed run had moved aside, or remove its leftovers."""
+    old = _old(path)
+    if old.is_dir() and not path.exists():
+        os.rename(old, path)
+    remove_tree(old)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory without recursion (it may be 1,500 levels deep), following no link."""
+    if not os.path.lexists(path):
+        return
+    directories = [path]
+    for directory in directories:
+        # A read-only directory does not let go of its files.
+        directory.chmod(stat.S_IRWXU)
+        with os.scandir(directory) as children:
+            for child in children:
+                if child.is_dir(follow_symlinks=False):
+                    directories.append(Path(child.path))
+                else:
+                    os.unlink(child.path)
+    for directory in reversed(directories):
+        directory.rmdir()
+
+
+def _refuse_used(path: Path, *, overwrite: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise OutputError("is not a directory", where=str(path), fix="name a directory")
+    if not overwrite and path.is_dir() and any(path.iterdir()):
+        raise OutputError(
+            "holds files already", where=str(path), fix="empty it, or allow to replace it"
+        )
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    if not path.exists():
+        os.rename(temporary, path)
+    else:
+        os.rename(path, _old(path))
+        try:
+            os.rename(temporary, path)
+        except BaseException:
+            os.rename(_old(path), path)
+            raise
+        remove_tree(_old(path))
+    _sync_directory(path.parent)
+
+
+@contextmanager
+def _directory_lock(path: Path) -> Iterator[None]:
+    lock = _lock_file(path)
+    descriptor = _locked(lock, path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
+def _locked(temporary: Path, path: Path) -> int:
+    """Open and lock a temporary file; the one that we lock must be the one of that name.
+
+    Between open and lock, the run that held the lock may have renamed the file into place.
+    """
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | _BINARY | _NO_FOLLOW
+        descriptor = os.open(temporary, flags, 0o666)
+        try:
+            _lock(descriptor)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(temporary)):
+                    return descriptor
+        except OSError as error:
+            os.close(descriptor)
+            raise OutputError(
+                "is being written by another run", where=str(path), fix="wait for that run to end"
+            ) from error
+        os.close(descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # A lock on Windows keeps others from reading the range, so it lies past every real byte.
+    _FAR = 0x7FFF_FFF0
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+
+    def _sync_directory(directory: Path) -> None:
+        """Windows has no handle of a directory to flush."""
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _sync_directory(directory: Path) -> None:
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

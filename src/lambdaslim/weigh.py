@@ -1,0 +1,41 @@
+"""Weight per distribution."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from lambdaslim.distributions import Distributions, source_of
+from lambdaslim.tree import Tree
+
+#: The name under which files that no distribution owns are counted.
+OWN_FILES = "(your own files)"
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a distribution weighs: unzipped bytes and files."""
+
+    name: str
+    size: int
+    files: int
+
+
+def weigh(tree: Tree, distributions: Distributions | None = None) -> tuple[Weight, ...]:
+    """Return the weight of each distribution, heaviest first; the sizes sum to the tree's.
+
+    Args:
+        tree: what to weigh.
+        distributions: who owns what, read from the tree itself if not given. Give those of the
+            scanned tree to weigh one whose RECORDs are gone: bytecode counts with its source.
+    """
+    known = Distributions.read(tree) if distributions is None else distributions
+    sizes: Counter[str] = Counter()
+    files: Counter[str] = Counter()
+    for path, entry in tree.items():
+        owner = known.owner(path) or known.owner(source_of(path) or path)
+        name = owner.name if owner else OWN_FILES
+        sizes[name] += entry.size
+        files[name] += 1
+    ranked = sorted(sizes, key=lambda name: (-sizes[name], name))
+    return tuple(Weight(name, sizes[name], files[name]) for name in ranked)

@@ -1,0 +1,265 @@
+"""Packed functions answer the real Lambda runtime client, with their sources gone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_runtime_api import Answer, FakeRuntimeApi, NoAnswerError
+from interpreters import find_interpreters
+
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the runtime client is made for Linux"),
+]
+
+Version = tuple[int, int]
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RUNNING: Version = sys.version_info[:2]
+ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+# The runtime client is built for 3.10 and newer.
+OLDEST: Version = (3, 10)
+
+HANDLER = '''
+"""Uses an installed package, and tells from what file it runs itself."""
+
+import requests
+
+
+def handler(event, context):
+    url = requests.Request("GET", "http://localhost/", params=event).prepare().url
+    return {"url": url, "function": context.function_name, "file": __file__}
+
+
+def failing(event, context):
+    raise ValueError("as asked")
+'''
+
+
+def runtime_facts(python: Version) -> dict[str, Any]:
+    """Return what lambdaslim knows of a runtime, or nothing for one that it does not know."""
+    row = files("lambdaslim") / "runtimes" / "python{}.{}.json".format(*python)
+    facts: dict[str, Any] = json.loads(row.read_text("utf-8")) if row.is_file() else {}
+    return facts
+
+
+INTERPRETERS = {
+    found: path
+    for found, path in {**find_interpreters(), RUNNING: Path(sys.executable)}.items()
+    if found >= OLDEST and runtime_facts(found)
+}
+
+
+def install(python: Path, target: Path, requirements: Sequence[str]) -> Path:
+    """Install into `target` with `python`, or reuse what an earlier run installed there.
+
+    The test's own pip is used with the other interpreter, which may come without one.
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        staged = Path(scratch) / "staged"
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+        options = ["--disable-pip-version-check", "--only-binary=:all:", "--target", str(staged)]
+        done = subprocess.run(
+            [*pip, *options, *requirements], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        # Whole or not at all: a run that is interrupted leaves nothing to be reused.
+        staged.rename(target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory for installed packages, which lasts as long as pytest's cache."""
+    cache: pytest.Cache | None = getattr(request.config, "cache", None)
+    return tmp_path_factory.mktemp("installed") if cache is None else cache.mkdir("installed")
+
+
+class Runtime:
+    """One interpreter together with what Lambda's runtime of that version holds."""
+
+    def __init__(self, python: Version, store: Path) -> None:
+        self.version = python
+        self.python = INTERPRETERS[python]
+        self.name = "python{}.{}".format(*python)
+        client = f"awslambdaric=={version('awslambdaric')}"
+        self._store = store / self.name
+        self._client = self.installed(client, client)
+        sdk = [row for row in runtime_facts(python)["provided"] if row["unit"] == "sdk"]
+        wanted = [
+            f"{row['distribution']}=={row['version']}" if row["version"] else row["distribution"]
+            for row in sdk
+        ]
+        self._provided = [self.installed("provided", *wanted)] if wanted else []
+
+    def installed(self, name: str, *requirements: str) -> Path:
+        """Return a directory with the requirements, installed by this interpreter."""
+        return install(self.python, self._store / name, requirements)
+
+    def invoke(self, package: Path, handler: str, event: object) -> Answer:
+        """Run a handler of an unzipped package under the real client."""
+        with FakeRuntimeApi(self._client) as api:
+            return api.invoke(package, handler, event, self.python, extra_path=self._provided)
+
+    def pack(self, *sources: Path, into: Path) -> Path:
+        """Pack the sources with the command, unzip, and return the unzipped package."""
+        archive = into / "packed.zip"
+        command = [sys.executable, "-m", "lambdaslim", "pack", *map(str, sources)]
+        target = ["--runtime", self.name, "--arch", ARCHITECTURE]
+        # What a package weighs is no concern here, and packages grow.
+        options = [*target, "--allow-oversize", "-o", str(archive)]
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        package = into / "task"
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(package)
+        return package
+
+
+@pytest.fixture(scope="session", params=sorted(INTERPRETERS), ids="{0[0]}.{0[1]}".format)
+def runtime(request: pytest.FixtureRequest, store: Path) -> Runtime:
+    """Return each interpreter of this machine in turn."""
+    return Runtime(request.param, store)
+
+
+@pytest.fixture(scope="session")
+def own_runtime(store: Path) -> Runtime:
+    """Return the interpreter that runs the tests."""
+    return Runtime(RUNNING, store)
+
+
+@pytest.fixture
+def handlers(tmp_path: Path) -> Path:
+    """Return a directory with the handler alone."""
+    directory = tmp_path / "handlers"
+    directory.mkdir()
+    (directory / "service.py").write_text(HANDLER, "utf-8")
+    return directory
+
+
+@pytest.fixture
+def plain(own_runtime: Runtime, handlers: Path, tmp_path: Path) -> Path:
+    """Return a package that lambdaslim had no part in."""
+    package = tmp_path / "plain"
+    shutil.copytree(own_runtime.installed("requests", "requests"), package)
+    shutil.copy(handlers / "service.py", package)
+    return package
+
+
+class TestFakeApi:
+    """The instrument itself, on packages that lambdaslim had no part in."""
+
+    def test_a_plain_directory_answers(self, own_runtime: Runtime, plain: Path) -> None:
+        answer = own_runtime.invoke(plain, "service.handler", {"a": "1"})
+        assert answer.kind == "response", answer
+        assert answer.body == {
+            "url": "http://localhost/?a=1",
+            "function": "packed",
+            "file": str(plain / "service.py"),
+        }
+
+    def test_an_exception_of_the_handler_is_an_error(
+        self, own_runtime: Runtime, plain: Path
+    ) -> None:
+        answer = own_runtime.invoke(plain, "service.failing", {})
+        assert answer.kind == "error"
+        assert (answer.body["errorType"], answer.body["errorMessage"]) == ("ValueError", "as asked")
+
+    def test_a_missing_handler_is_an_import_error(
+        self, own_runtime: Runtime, tmp_path: Path
+    ) -> None:
+        answer = own_runtime.invoke(tmp_path, "service.handler", {})
+        assert answer.kind == "init/error"
+        assert answer.body["errorType"] == "Runtime.ImportModuleError"
+        assert "No module named 'service'" in answer.body["errorMessage"]
+
+    def test_bytecode_of_another_interpreter_is_an_import_error(
+        self, own_runtime: Runtime, tmp_path: Path
+    ) -> None:
+        (tmp_path / "service.pyc").write_bytes(b"\x00" * 16)
+        answer = own_runtime.invoke(tmp_path, "service.handler", {})
+        assert answer.body["errorType"] == "Runtime.ImportModuleError"
+        assert "bad magic number" in answer.body["errorMessage"]
+
+    def test_a_client_that_dies_is_noticed(self, own_runtime: Runtime, tmp_path: Path) -> None:
+        (tmp_path / "service.py").write_text("import os\nprint('so far')\nos._exit(3)\n")
+        with pytest.raises(NoAnswerError, match="so far"):
+            own_runtime.invoke(tmp_path, "service.handler", {})
+
+    def test_path_configuration_files_are_executed(
+        self, own_runtime: Runtime, tmp_path: Path
+    ) -> None:
+        (tmp_path / "below").mkdir()
+        (tmp_path / "below" / "service.py").write_text("def handler(event, context): return event")
+        (tmp_path / "more.pth").write_text("below\n")
+        assert own_runtime.invoke(tmp_path, "service.handler", [1]).body == [1]
+
+
+@pytest.mark.interpreter
+def test_a_packed_function_answers(runtime: Runtime, handlers: Path, tmp_path: Path) -> None:
+    package = runtime.pack(runtime.installed("requests", "requests"), handlers, into=tmp_path)
+    answer = runtime.invoke(package, "service.handler", {"q": "ä"})
+    assert answer.kind == "response", answer
+    assert answer.body["url"] == "http://localhost/?q=%C3%A4"
+    # The tool can compile for the interpreter that runs it; for others it may keep the source.
+    if runtime.version == RUNNING:
+        assert not list(package.glob("**/service.py"))
+        assert answer.body["file"] == str(package / "service.pyc")
+    else:
+        assert Path(answer.body["file"]).parent == package
+
+
+@pytest.mark.interpreter
+def test_an_error_of_a_packed_function_is_reported(
+    runtime: Runtime, handlers: Path, tmp_path: Path
+) -> None:
+    package = runtime.pack(handlers, into=tmp_path)
+    (package / "requests.py").write_text("")
+    answer = runtime.invoke(package, "service.failing", {})
+    assert answer.kind == "error"
+    assert answer.body["errorType"] == "ValueError"
+
+
+def test_the_packed_tiler_answers(own_runtime: Runtime, tmp_path: Path) -> None:
+    vendored = own_runtime.installed("rasterio", "rasterio[s3]")
+    example = REPOSITORY / "examples" / "tiler"
+    event = json.loads((example / "event.json").read_text("utf-8"))
+    plain = tmp_path / "plain"
+    shutil.copytree(vendored, plain)
+    shutil.copy(example / "app.py", plain)
+    before = own_runtime.invoke(plain, "app.handler", event)
+
+    package = own_runtime.pack(vendored, example, into=tmp_path)
+    after = own_runtime.invoke(package, "app.handler", event)
+
+    assert not list(package.glob("app.py"))
+    assert (after.kind, after.body["statusCode"]) == ("response", 200), after
+    assert base64.b64decode(after.body["body"]).startswith(b"\x89PNG\r\n")
+    assert after.body == before.body
+
+
+def test_the_packed_tiler_refuses_a_tile_that_is_not_there(
+    own_runtime: Runtime, tmp_path: Path
+) -> None:
+    vendored = own_runtime.installed("rasterio", "rasterio[s3]")
+    package = own_runtime.pack(vendored, REPOSITORY / "examples" / "tiler", into=tmp_path)
+    answer = own_runtime.invoke(package, "app.handler", {"z": 1, "x": 2, "y": 0})
+    assert answer.body["statusCode"] == 400
