@@ -22,6 +22,9 @@ from lambdaslim.interpreters import Interpreter
 
 #: Where Lambda unpacks a function; a layer's Python files are below /opt/python.
 TASK_ROOT = "/var/task"
+#: Bytes before the payload of an answer: one for its kind, four for its size.
+_ANSWER_HEAD = 5
+_CRASHED = "the compiler crashed on this source"
 _WORKER = Path(__file__).with_name("compile_worker.py")
 # -I and -S keep the user's site out, -B writes nothing, no_debug_ranges leaves out the column
 # tables (3.11 on), which only draw carets below source lines that the package no longer holds.
@@ -136,9 +139,10 @@ class _Worker(threading.Thread):
             process.stdin.flush()
         except OSError:
             return Compiled(None, _CRASHED)
-        head = process.stdout.read(5)
-        payload = process.stdout.read(int.from_bytes(head[1:], "little"))
-        if len(head) < 5 or len(payload) != int.from_bytes(head[1:], "little"):
+        head = process.stdout.read(_ANSWER_HEAD)
+        size = int.from_bytes(head[1:], "little")
+        payload = process.stdout.read(size)
+        if len(head) < _ANSWER_HEAD or len(payload) < size:
             return Compiled(None, _CRASHED)
         if head[0]:
             return Compiled(self._checked(payload), None)
@@ -154,9 +158,6 @@ class _Worker(threading.Thread):
         return BytecodeError(
             why, where=str(self.interpreter.executable), fix="give another --interpreter"
         )
-
-
-_CRASHED = "the compiler crashed on this source"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -88,7 +88,9 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
         refused=refused,
     )
     text = to_json(outcome) if given.json else to_text(outcome, colour=given.colour)
-    return Answer(text, _code(refused or any(f.severity is Severity.ERROR for f in slimmed.findings)))
+    return Answer(
+        text, _code(refused or any(f.severity is Severity.ERROR for f in slimmed.findings))
+    )
 
 
 def _code(failed: bool) -> int:  # noqa: FBT001 - the one thing it is about

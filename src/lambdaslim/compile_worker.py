@@ -3,9 +3,9 @@
 This file is run as a script by CPython 3.8 to 3.15 and imports nothing of lambdaslim, so it is
 written for the oldest of them.
 
-A job is two little-endian uint32 (bytes of the name, bytes of the source), then both. An answer is
-one byte (1 for bytecode, 0 for an error) and a uint32 (bytes), then a whole .pyc or a UTF-8 message.
-"""
+A job is two little-endian uint32 (bytes of the name and of the source), then both. An answer is
+A job is two little-endian uint32 (bytes of the name, of the source), then both. An answer is one
+byte (1 for bytecode, 0 for an error) and a uint32 (bytes), then a whole .pyc or a UTF-8 message.
 
 import importlib.util
 import marshal
@@ -41,7 +41,7 @@ def main():  # type: ignore[no-untyped-def]
     jobs, answers = sys.stdin.buffer, sys.stdout.buffer
     while True:
         head = jobs.read(8)
-        if len(head) < 8:
+        if not head:
             return
         name_size, source_size = struct.unpack("<II", head)
         name, source = jobs.read(name_size).decode("utf-8"), jobs.read(source_size)

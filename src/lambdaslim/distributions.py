@@ -1,4 +1,4 @@
-"""Which distribution owns which path, and what it requires: computed once, from the scanned tree."""
+"""Who owns which path and requires what: computed once, from the scanned tree."""
 
 from __future__ import annotations
 
@@ -192,10 +192,11 @@ class _Reader:
         stem = posixpath.basename(self.directory).rpartition(".")[0]
         guessed, _, rest = stem.partition("-")
         headers = self._texts.metadata
-        name = str(headers["Name"] if "Name" in headers else guessed)
+        # PackageMetadata has no get(), whatever class implements it.
+        name = headers["Name"] if "Name" in headers else guessed  # noqa: SIM401
         version = headers["Version"] if "Version" in headers else rest.partition("-py")[0]
         try:
-            return canonicalize_name(name), str(Version(str(version)))
+            return canonicalize_name(name), str(Version(version))
         except InvalidVersion:
             return canonicalize_name(name), None
 
@@ -258,7 +259,8 @@ class _Reader:
         recorded = self._recorded
         label = posixpath.basename(self.directory)
         if not self._headers:
-            yield Finding("metadata-malformed", f"{label} states no name or version", self.directory)
+            message = f"{label} states no name or version"
+            yield Finding("metadata-malformed", message, self.directory)
         for why in self._bad_rows:
             yield Finding("metadata-malformed", f"RECORD of {label}: {why}", self.directory)
         # Scripts and man pages are recorded two levels up, where wheels put them.

@@ -30,7 +30,9 @@ class Interpreter:
     magic: int
 
 
-def find(python: tuple[int, int], executable: str | os.PathLike[str] | None = None) -> Interpreter | None:
+def find(
+    python: tuple[int, int], executable: str | os.PathLike[str] | None = None
+) -> Interpreter | None:
     """Return an interpreter of exactly this version, or None when the machine has none.
 
     Looks at `executable` if given, else at the running interpreter, then for `pythonX.Y` on PATH.

@@ -95,7 +95,8 @@ class Pipeline:
         run = _Run(context, Patterns(self.keep), tree)
         run.findings.extend(context.distributions.findings)
         for line in run.keep.unused(tree):
-            run.findings.append(Finding("pattern-unused", f"the keep pattern {line!r} matches nothing"))
+            message = f"the keep pattern {line!r} matches nothing"
+            run.findings.append(Finding("pattern-unused", message))
         for step in self.passes:
             run.apply(step)
         return Result(

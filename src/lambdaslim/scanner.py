@@ -6,7 +6,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
 from pathlib import Path
@@ -110,26 +110,27 @@ def _scan_one(directory: Path, symlinks: Symlinks) -> Tree:
 
 
 def _overlay(below: Tree, above: Tree) -> Tree:
-    for path in above:
-        if path in below and below[path].read() != above[path].read():
-            first, second = (getattr(tree[path].content, "location", path) for tree in (below, above))
-            raise OverlayError(
-                f"two sources give this path different contents: {first} and {second}",
-                where=path,
-                fix="remove one of the two",
-            )
+    shared = [path for path in above if path in below]
+    for path in shared:
+        if below[path].read() != above[path].read():
+            first, second = _origin(below[path]), _origin(above[path])
+            raise _clash(path, f"has different contents in {first} and {second}")
     for tree, other in ((below, above), (above, below)):
-        if clash := sorted(set(tree) & other.directories):
-            raise OverlayError(
-                "is a file in one source and a directory in another",
-                where=clash[0],
-                fix="remove one of the two",
-            )
-    executable = {p for p in above if above[p].executable} | {p for p in below if below[p].executable}
-    merged = {**below, **above}
+        for path in sorted(set(tree) & other.directories):
+            raise _clash(path, f"is a file in {_origin(tree[path])} and a directory elsewhere")
+    executable = {path for path in shared if below[path].executable}
     return Tree(
-        Entry(path, entry.size, path in executable, entry.content) for path, entry in merged.items()
+        replace(entry, executable=entry.executable or path in executable)
+        for path, entry in {**below, **above}.items()
     )
+
+
+def _origin(entry: Entry) -> str:
+    return str(entry.content.location if isinstance(entry.content, DiskFile) else entry.path)
+
+
+def _clash(path: str, why: str) -> OverlayError:
+    return OverlayError(why, where=path, fix="remove it from all sources but one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class _Walk:
 
     def entries(self) -> Iterator[Entry]:
         """Yield an entry per regular file; raise `ScanError` at the first thing that is not one."""
-        status = os.stat(self.root)
+        status = self.root.stat()
         pending = [_Directory(self.root, "", status.st_ino, frozenset({_identity(status)}))]
         while pending:
             directory = pending.pop()
@@ -167,13 +168,13 @@ class _Walk:
         """List a directory, which must still be the one seen in its parent (no swapped link)."""
         try:
             if os.scandir not in os.supports_fd:
-                return sorted(os.listdir(directory.location))
+                return sorted(child.name for child in directory.location.iterdir())
             flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if directory.path else 0)
             descriptor = os.open(directory.location, flags)
             try:
                 if os.fstat(descriptor).st_ino != directory.inode:
                     raise self._refused(directory.location, "was replaced during the scan")
-                return sorted(os.listdir(descriptor))
+                return sorted(os.listdir(descriptor))  # noqa: PTH208 - a Path has no descriptor
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -66,7 +66,7 @@ def staged_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
                 yield file, temporary
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
             _sync_directory(path.parent)
         except BaseException:
             with suppress(OSError):
@@ -103,7 +103,7 @@ def recover(path: Path) -> None:
     """Put back a directory that a killed run had moved aside, or remove its leftovers."""
     old = _old(path)
     if old.is_dir() and not path.exists():
-        os.rename(old, path)
+        old.rename(path)
     remove_tree(old)
 
 
@@ -120,7 +120,7 @@ def remove_tree(path: Path) -> None:
                 if child.is_dir(follow_symlinks=False):
                     directories.append(Path(child.path))
                 else:
-                    os.unlink(child.path)
+                    Path(child.path).unlink()
     for directory in reversed(directories):
         directory.rmdir()
 
@@ -136,13 +136,13 @@ def _refuse_used(path: Path, *, overwrite: bool) -> None:
 
 def _swap(temporary: Path, path: Path) -> None:
     if not path.exists():
-        os.rename(temporary, path)
+        temporary.rename(path)
     else:
-        os.rename(path, _old(path))
+        path.rename(_old(path))
         try:
-            os.rename(temporary, path)
+            temporary.rename(path)
         except BaseException:
-            os.rename(_old(path), path)
+            _old(path).rename(path)
             raise
         remove_tree(_old(path))
     _sync_directory(path.parent)
@@ -171,7 +171,7 @@ def _locked(temporary: Path, path: Path) -> int:
         try:
             _lock(descriptor)
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(temporary)):
+                if os.path.samestat(os.fstat(descriptor), temporary.stat()):
                     return descriptor
         except OSError as error:
             os.close(descriptor)

@@ -8,6 +8,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from lambdaslim.findings import Finding
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\:\ud800-\udfff]")
 # A zip stores the length of a name in two bytes.
 _LONGEST_PATH = 65_535
+_SHOWN = 300
 
 
 class Content(Protocol):
@@ -95,8 +97,8 @@ def clean_path(path: str) -> str:
         problem = f"is longer than {_LONGEST_PATH} bytes"
     else:
         return path
-    shown = path if len(path) < 500 else path[:500] + "..."
-    raise UnsafeNameError(problem, where=shown or "''", fix="rename the file or leave it out")
+    shown = path[:_SHOWN] or "''"
+    raise UnsafeNameError(problem, where=shown, fix="rename the file or leave it out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +148,14 @@ class Tree(Mapping[str, Entry]):
     __slots__ = ("_entries", "_paths", "size")
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        """Sort the entries; raise `PlanError` when two share a path or a file is also a directory."""
+        """Sort the entries; raise `PlanError` for two of one path or a file that is a directory."""
         ordered = sorted(entries, key=lambda entry: entry.path)
         self._entries = {entry.path: entry for entry in ordered}
         self._paths = tuple(self._entries)
         #: Total bytes of all files.
         self.size = sum(entry.size for entry in ordered)
         if len(self._entries) != len(ordered):
-            twice = next(a.path for a, b in zip(ordered, ordered[1:], strict=False) if a.path == b.path)
+            twice = next(a.path for a, b in pairwise(ordered) if a.path == b.path)
             raise PlanError("two files have this path", where=twice, fix="give one another name")
         for directory in self.directories:
             if directory in self._entries:

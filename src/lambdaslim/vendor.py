@@ -347,7 +347,7 @@ def _run(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, without a shell or input; every process starts here."""
-    return subprocess.run(  # noqa: S603 - the command is uv or pip, and no shell reads it
+    return subprocess.run(
         command,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -41,7 +41,7 @@ class KeepRule:
     checked: tuple[str, ...]
 
     def concerns(self, distribution: str, version: str | None) -> bool:
-        """Tell whether the rule holds for a distribution; an unknown version counts as concerned."""
+        """Tell whether the rule holds for a distribution (whatever an unknown version is)."""
         if distribution != self.distribution:
             return False
         return version is None or self.versions.contains(version, prereleases=True)
@@ -78,7 +78,7 @@ def parse(text: str, name: str) -> tuple[KeepRule, ...]:
     except tomllib.TOMLDecodeError as error:
         raise _malformed(name, str(error)) from error
     if unknown := set(document) - {"keep"}:
-        raise _malformed(name, f"unknown table {sorted(unknown)[0]!r}")
+        raise _malformed(name, f"unknown table {min(unknown)!r}")
     return tuple(_rule(row, f"{name}, [[keep]] {n}") for n, row in enumerate(document["keep"], 1))
 
 

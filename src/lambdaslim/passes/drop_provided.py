@@ -103,9 +103,7 @@ class _Demands:
                 yield from self._unmet_by(remaining, remaining.requires)
                 yield from self._unreadable(remaining)
 
-    def _unmet_by(
-        self, remaining: Distribution, requires: Iterable[Requirement]
-    ) -> Iterator[str]:
+    def _unmet_by(self, remaining: Distribution, requires: Iterable[Requirement]) -> Iterator[str]:
         for requirement in requires:
             row = self.unit.get(canonicalize_name(requirement.name))
             if row and self._holds(requirement) and not _meets(row, requirement):

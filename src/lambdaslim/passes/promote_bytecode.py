@@ -12,7 +12,7 @@ from lambdaslim.bytecode import TASK_ROOT, Compiled, Source, compile_all
 from lambdaslim.distributions import source_of
 from lambdaslim.errors import BytecodeError
 from lambdaslim.findings import Finding
-from lambdaslim.interpreters import Interpreter, find
+from lambdaslim.interpreters import find
 from lambdaslim.passes.contract import Context
 from lambdaslim.target import Target, parse_python
 from lambdaslim.tree import Decision, DiskFile, Entry, Keep, Remove, Replace, Tree

@@ -87,7 +87,9 @@ def _sizes(outcome: Outcome) -> Iterator[str]:
         yield f"{len(slimmed.layers)} layers take {total:,} bytes of the unzipped limit"
 
 
-def _size(name: str, before: int | None, after: int, left: int | None, limit: int) -> tuple[str, ...]:
+def _size(
+    name: str, before: int | None, after: int, left: int | None, limit: int
+) -> tuple[str, ...]:
     shown = "?" if before is None else f"{before:,}"
     return name, shown, f"{after:,}", "" if left is None else f"{left:,}", f"{limit:,}"
 
