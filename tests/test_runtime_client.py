@@ -11,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -29,7 +30,7 @@ pytestmark = [
 
 Version = tuple[int, int]
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "tiler"
 RUNNING: Version = sys.version_info[:2]
 ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 # The runtime client is built for 3.10 and newer.
@@ -238,28 +239,37 @@ def test_an_error_of_a_packed_function_is_reported(
     assert answer.body["errorType"] == "ValueError"
 
 
-def test_the_packed_tiler_answers(own_runtime: Runtime, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Tiler:
+    """The example, as it is installed and as it is packed."""
+
+    plain: Path
+    packed: Path
+
+
+@pytest.fixture(scope="module")
+def tiler(own_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Tiler:
+    """Return both forms of examples/tiler."""
+    directory = tmp_path_factory.mktemp("tiler")
     vendored = own_runtime.installed("rasterio", "rasterio[s3]")
-    example = REPOSITORY / "examples" / "tiler"
-    event = json.loads((example / "event.json").read_text("utf-8"))
-    plain = tmp_path / "plain"
+    plain = directory / "plain"
     shutil.copytree(vendored, plain)
-    shutil.copy(example / "app.py", plain)
-    before = own_runtime.invoke(plain, "app.handler", event)
+    shutil.copy(EXAMPLE / "app.py", plain)
+    return Tiler(plain, own_runtime.pack(vendored, EXAMPLE, into=directory))
 
-    package = own_runtime.pack(vendored, example, into=tmp_path)
-    after = own_runtime.invoke(package, "app.handler", event)
 
-    assert not list(package.glob("app.py"))
+def test_the_packed_tiler_answers_as_before(own_runtime: Runtime, tiler: Tiler) -> None:
+    event = json.loads((EXAMPLE / "event.json").read_text("utf-8"))
+    before = own_runtime.invoke(tiler.plain, "app.handler", event)
+    after = own_runtime.invoke(tiler.packed, "app.handler", event)
+    assert not list(tiler.packed.glob("app.py"))
     assert (after.kind, after.body["statusCode"]) == ("response", 200), after
     assert base64.b64decode(after.body["body"]).startswith(b"\x89PNG\r\n")
     assert after.body == before.body
 
 
 def test_the_packed_tiler_refuses_a_tile_that_is_not_there(
-    own_runtime: Runtime, tmp_path: Path
+    own_runtime: Runtime, tiler: Tiler
 ) -> None:
-    vendored = own_runtime.installed("rasterio", "rasterio[s3]")
-    package = own_runtime.pack(vendored, REPOSITORY / "examples" / "tiler", into=tmp_path)
-    answer = own_runtime.invoke(package, "app.handler", {"z": 1, "x": 2, "y": 0})
+    answer = own_runtime.invoke(tiler.packed, "app.handler", {"z": 1, "x": 2, "y": 0})
     assert answer.body["statusCode"] == 400

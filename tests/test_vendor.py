@@ -321,7 +321,7 @@ class TestInstaller:
     ) -> None:
         monkeypatch.setattr(shutil, "which", lambda _: None)
         monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-        with pytest.raises(VendorError, match="can.* be run; (install uv|add pip)"):
+        with pytest.raises(VendorError, match=r"can.* be run; (install uv|add pip)"):
             vendor(["six"], into=tmp_path / "out", target=ARM, installer=installer)
         assert not runner.commands
         assert not list(tmp_path.iterdir())
@@ -466,7 +466,7 @@ class TestFailure:
         with pytest.raises(VendorError) as caught:
             vendor(["six"], into=tmp_path / "out", target=ARM)
         assert caught.value.what.endswith(expected)
-        assert len(caught.value.what) <= 500  # noqa: PLR2004 - the promise
+        assert len(caught.value.what) <= 500
 
     def test_of_an_old_uv(self, runner: FakeRunner, tmp_path: Path) -> None:
         runner.failure = ("", "error: invalid value 'x' for '--python-platform <P>'")
@@ -479,7 +479,7 @@ def test_run_captures_and_closes_stdin() -> None:
         "import os, sys; print(len(sys.stdin.read()), os.environ['GIVEN']);"
         "sys.stderr.buffer.write(b'\\xff'); sys.exit(3)"
     )
-    done = room._run((sys.executable, "-c", program), {**os.environ, "GIVEN": "yes"})  # noqa: SLF001
+    done = room._run((sys.executable, "-c", program), {**os.environ, "GIVEN": "yes"})
     assert (done.returncode, done.stdout.strip(), done.stderr) == (3, "0 yes", "\ufffd")
 
 
@@ -494,7 +494,7 @@ def uv_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("uv")
     venv.create(home, with_pip=True)
     scripts = home / ("Scripts" if os.name == "nt" else "bin")
-    subprocess.run([scripts / "python", "-m", "pip", "install", "-q", "uv"], check=True)  # noqa: S603
+    subprocess.run([scripts / "python", "-m", "pip", "install", "-q", "uv"], check=True)
     return scripts
 
 
@@ -536,7 +536,7 @@ class TestReal:
         done = vendor(["psutil"], into=tmp_path / "out", target=old, installer=kind)
         (extension,) = done.directory.glob("psutil/*.so")
         assert extension.name.endswith(".abi3.so")
-        assert extension.read_bytes()[18] == 62  # noqa: PLR2004 - e_machine of x86_64
+        assert extension.read_bytes()[18] == 62
 
     def test_local_project(self, kind: Kind, tmp_path: Path) -> None:
         place = project(tmp_path / "service", "Tiny.Local")

@@ -65,7 +65,7 @@ def run(*command: str | Path) -> str:
 
 
 def extracted(directory: Path, *, modes: bool) -> Sight:
-    """Return the files below `directory`, and refuse anything that is neither file nor directory."""
+    """Return the files below `directory`; refuse what is neither file nor directory."""
     found: Sight = {}
     for location in sorted(directory.rglob("*")):
         status = location.lstat()
@@ -96,9 +96,7 @@ def with_7z(location: Path, scratch: Path) -> Sight:
     """7-Zip, which tells about headers that disagree and about bytes around the archive."""
     for words in (("t",), ("x", "-y", f"-o{scratch}")):
         said = run(seven_zip(), *words, location)
-        if "\nEverything is Ok\n" not in said or re.search(
-            "^warnings?:", said, re.IGNORECASE | re.MULTILINE
-        ):
+        if "\nEverything is Ok\n" not in said or re.search("(?im)^warnings?:", said):
             raise ComplaintError(f"7z: {said}")
     return extracted(scratch, modes=False)
 

@@ -3,7 +3,6 @@
 This file is run as a script by CPython 3.8 to 3.15 and imports nothing of lambdaslim, so it is
 written for the oldest of them.
 
-A job is two little-endian uint32 (bytes of the name and of the source), then both. An answer is
 A job is two little-endian uint32 (bytes of the name, of the source), then both. An answer is one
 byte (1 for bytecode, 0 for an error) and a uint32 (bytes), then a whole .pyc or a UTF-8 message.
 """

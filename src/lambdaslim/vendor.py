@@ -375,7 +375,8 @@ def _install(
 def _reason(output: str) -> str:
     """Return the last meaningful lines of the installer's output as one line."""
     stripped = (line.strip() for line in output.splitlines())
-    reason = " ".join(line for line in stripped if line and not line.startswith(_NOISE))
+    lines = (line for line in stripped if line and not line.startswith(_NOISE))
+    reason = " ".join(lines).rstrip(".")
     return reason if len(reason) <= _LONGEST_REASON else f"...{reason[3 - _LONGEST_REASON :]}"
 
 
@@ -384,7 +385,8 @@ def _remedy(output: str, target: Target) -> str:
         return "upgrade uv, and check the extra arguments"
     return (
         "check the requirements and the connection to the index, and that each requirement has"
-        f" a wheel for {target.runtime.name} on {target.architecture}"
+        f" a wheel for {target.runtime.name} on {target.architecture}; where there is none, build"
+        " one and require its path"
     )
 
 
