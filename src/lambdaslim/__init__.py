@@ -6,8 +6,9 @@ The names below are loaded when they are first used, so that `import lambdaslim`
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+# Type checkers take this name for true; importing typing for it would be most of the cost.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lambdaslim import passes
     from lambdaslim.archive import Package, write_dir, write_zip

@@ -66,6 +66,8 @@ def _answer(given: argparse.Namespace) -> int:
     except BrokenPipeError:
         # The reader (`| head`) has gone; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if answer.complaint:
+        _complain(answer.complaint)
     return answer.code
 
 

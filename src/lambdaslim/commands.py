@@ -24,10 +24,11 @@ Progress = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text for stdout and the exit code."""
+    """Text for stdout, the exit code, and, after a refusal, a line for stderr."""
 
     text: str
     code: int = 0
+    complaint: str | None = None
 
 
 def pack(given: argparse.Namespace, progress: Progress) -> Answer:
@@ -50,7 +51,7 @@ def slim(given: argparse.Namespace, progress: Progress) -> Answer:
 def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> Answer:
     if given.runtime is None:
         progress("no --runtime was given: taking the running interpreter's")
-    refused = False
+    complaint = None
     try:
         slimmed = package.slim(
             given.source,
@@ -71,7 +72,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             progress=progress,
         )
     except package.RefusedError as error:
-        slimmed, refused = error.slimmed, True
+        slimmed, complaint = error.slimmed, str(error)
     if slimmed.package.zipped is not None:
         progress("compressing what was removed, to compare")
         before = package.zipped_before(slimmed.result, slimmed.package)
@@ -85,16 +86,11 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
         slimmed=slimmed,
         zipped_before=before,
         dry_run=given.dry_run,
-        refused=refused,
+        refused=complaint is not None,
     )
     text = to_json(outcome) if given.json else to_text(outcome, colour=given.colour)
-    return Answer(
-        text, _code(refused or any(f.severity is Severity.ERROR for f in slimmed.findings))
-    )
-
-
-def _code(failed: bool) -> int:  # noqa: FBT001 - the one thing it is about
-    return 1 if failed else 0
+    failed = complaint or any(f.severity is Severity.ERROR for f in slimmed.findings)
+    return Answer(text, 1 if failed else 0, complaint)
 
 
 def _refuse_home(sources: list[str]) -> None:
@@ -114,7 +110,7 @@ def check(given: argparse.Namespace, progress: Progress) -> Answer:  # noqa: ARG
     layers = [package.load(layer) for layer in given.layer]
     findings = limits.check(tree, zipped=zipped, layers=layers, upload=given.upload)
     failing = {Severity.ERROR, Severity.WARNING} if given.strict else {Severity.ERROR}
-    code = _code(any(finding.severity in failing for finding in findings))
+    code = 1 if any(finding.severity in failing for finding in findings) else 0
     left = limits.headroom(tree.size, zipped, layers)
     if given.json:
         document = {

@@ -62,7 +62,7 @@ class RefusedError(SlimError):
         super().__init__(
             f"{findings[0].message}{more}",
             where=findings[0].code,
-            fix="nothing was written; drop more, or see the option for this check",
+            fix="nothing was written: drop more, or allow it (--allow-oversize, no --strict)",
         )
         self.findings = findings
         self.slimmed = slimmed

@@ -39,9 +39,9 @@ def output_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(
-            f"cannot be written: {reason}", where=str(path), fix="choose another place or make room"
-        ) from error
+        missing = isinstance(error, FileNotFoundError)
+        fix = "create its directory first" if missing else "choose another place or make room"
+        raise OutputError(f"cannot be written: {reason}", where=str(path), fix=fix) from error
 
 
 @contextmanager

@@ -28,8 +28,8 @@ class DropProvided:
     Attributes:
         runtime: the Lambda runtime, like "python3.13".
         when: "compatible" drops a unit only if every requirement that a remaining distribution has
-            on it is met by the runtime's version; "always" drops it and reports what is not met;
-            "never" drops nothing.
+            on it is met by the runtime's version, and the tree holds something else; "always"
+            drops it and reports what is not met; "never" drops nothing.
         architecture: "x86_64" or "arm64", in which requirement markers are evaluated.
 
     Raises:
@@ -55,10 +55,15 @@ class DropProvided:
         if self.when == "never":
             return
         target = Target.of(self.runtime, self.architecture)
-        for unit in _units(target, context):
-            obstacles = [] if not unit else list(_Demands(target, unit, context).unmet())
-            if obstacles and self.when == "compatible":
-                yield from _kept(unit, obstacles)
+        units = list(_units(target, context))
+        alone = not _others(tree, context, frozenset(name for unit in units for name in unit))
+        for unit in units:
+            obstacles = list(_Demands(target, unit, context).unmet())
+            if alone and self.when == "compatible":
+                yield from _kept(unit, "nothing else is in the tree: it was vendored for itself")
+            elif obstacles and self.when == "compatible":
+                more = f" (and {len(obstacles) - 1} more)" if len(obstacles) > 1 else ""
+                yield from _kept(unit, f"the runtime provides {obstacles[0]}{more}")
             else:
                 for why in obstacles:
                     yield Finding("provided-unmet", f"{self.runtime} provides {why}")
@@ -156,10 +161,19 @@ def _meets(row: Provided, requirement: Requirement) -> bool:
     return requirement.specifier.contains(row.version, prereleases=True)
 
 
-def _kept(unit: _Unit, obstacles: list[str]) -> Iterator[Decision]:
-    more = f" (and {len(obstacles) - 1} more)" if len(obstacles) > 1 else ""
-    for name in unit:
-        yield Keep(name, f"the runtime provides {obstacles[0]}{more}")
+def _others(tree: Tree, context: Context, provided: frozenset[str]) -> bool:
+    """Tell whether the tree holds a module that is no provided distribution's."""
+    owners = context.distributions.owners
+    return any(
+        path.endswith((".py", ".pyc", ".so"))
+        and not path.startswith("bin/")
+        and not {owner.name for owner in owners.get(path, ())} & provided
+        for path in tree
+    )
+
+
+def _kept(unit: _Unit, reason: str) -> Iterator[Decision]:
+    return (Keep(name, reason) for name in unit)
 
 
 def _replacement(runtime: str, mine: Distribution, row: Provided) -> Finding:
