@@ -110,6 +110,7 @@ def _add_pack(commands: _Commands) -> None:
     parser.add_argument("source", nargs="+", metavar="SRC", help="a directory; several overlay")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.zip", help="the zip to write")
     _add_slimming(parser, runtime_required=True)
+    _add_upload(parser)
 
 
 def _add_slim(commands: _Commands) -> None:
@@ -142,6 +143,7 @@ def _add_check(commands: _Commands) -> None:
     parser = commands.add_parser("check", help="compare with the limits", description=text)
     parser.add_argument("package", metavar="ZIP|DIR", help="a zip or a directory")
     _add_limits(parser)
+    _add_upload(parser)
     _add_json(parser)
 
 
@@ -166,11 +168,13 @@ def _add_target(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
     _add_many(parser, "--layer", "ZIP|DIR", "a layer of the function, which counts too")
+    parser.add_argument("--strict", action="store_true", help="let warnings fail the check too")
+
+
+def _add_upload(parser: argparse.ArgumentParser) -> None:
     text = "direct (default), or s3, which has no limit on the zip"
-    add("--upload", default="direct", choices=("direct", "s3"), help=text)
-    add("--strict", action="store_true", help="let warnings fail the check too")
+    parser.add_argument("--upload", default="direct", choices=("direct", "s3"), help=text)
 
 
 def _add_many(

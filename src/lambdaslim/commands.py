@@ -63,7 +63,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             drop=given.drop,
             skip=given.skip,
             layers=given.layer,
-            upload=given.upload,
+            upload=getattr(given, "upload", "direct"),
             allow_oversize=given.allow_oversize,
             strict=given.strict,
             symlinks=given.symlinks,
@@ -151,8 +151,6 @@ def vendor(given: argparse.Namespace, progress: Progress) -> Answer:
         requirement_files=given.requirement_file,
         installer=given.installer,
     )
-    for caveat in done.caveats:
-        progress(f"note: {caveat}")
     if given.json:
         document = {
             "version": VERSION,
@@ -163,7 +161,8 @@ def vendor(given: argparse.Namespace, progress: Progress) -> Answer:
             "caveats": list(done.caveats),
         }
         return Answer(dumps(document))
-    return Answer(f"installed into {done.directory} with {done.installer}\n")
+    notes = "".join(f"note: {caveat}\n" for caveat in done.caveats)
+    return Answer(f"installed into {done.directory} with {done.installer}\n{notes}")
 
 
 def list_passes(given: argparse.Namespace, progress: Progress) -> Answer:  # noqa: ARG001

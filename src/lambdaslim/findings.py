@@ -41,14 +41,16 @@ KINDS: dict[str, Kind] = {
     "provided-older": Kind(_WARNING, "The runtime's version replaces a newer one of yours."),
     "provided-unmet": Kind(_WARNING, "A requirement is not met by the runtime's version."),
     "bytecode-no-interpreter": Kind(_WARNING, "No interpreter of the target; sources were kept."),
-    "bytecode-does-not-compile": Kind(_INFO, "A source does not compile; it was kept."),
     "bytecode-foreign": Kind(_INFO, "Bytecode of another interpreter, never promoted."),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing noticed: a stable `code` of `KINDS`, a sentence, and the path it concerns."""
+    """One thing noticed: a stable `code`, a sentence, and the path it concerns.
+
+    Codes are those of `KINDS`; a pass of your own may use others, which count as warnings.
+    """
 
     code: str
     message: str
@@ -57,4 +59,4 @@ class Finding:
     @property
     def severity(self) -> Severity:
         """The severity that `KINDS` gives the code."""
-        return KINDS[self.code].severity
+        return KINDS[self.code].severity if self.code in KINDS else Severity.WARNING

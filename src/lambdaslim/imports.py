@@ -76,23 +76,23 @@ def _resolve(node: ast.ImportFrom, package: str) -> str:
 
 
 def _in_bytes(data: bytes, package: str | None, words: Iterable[str]) -> Iterator[str]:
-    """Yield the dotted texts that end in one of `words`, found by plain searches.
+    """Yield the dotted texts up to one of `words`, found by plain searches.
 
-    A regular expression that starts with a name would visit every byte of a 30 MB library.
+    A regular expression that starts with a name would visit every byte of a 30 MB library. What
+    follows the word is not looked at: in bytecode it may be the tag of the next object.
     """
     parts = package.split(".") if package else []
     for word in words:
         for separator in (b".", b"/"):
-            yield from _ending(data, separator + word.encode())
+            yield from _containing(data, separator + word.encode())
         if package is not None and word.encode() in data:
             yield from (".".join([*parts[:depth], word]) for depth in range(len(parts) + 1))
 
 
-def _ending(data: bytes, end: bytes) -> Iterator[str]:
+def _containing(data: bytes, end: bytes) -> Iterator[str]:
     place = data.find(end)
     while place >= 0:
         start = _NAME_BACKWARDS.match(data[max(place - _LONGEST_NAME, 0) : place][::-1])
-        after = data[place + len(end) : place + len(end) + 1]
-        if start and not (after.isalnum() or after == b"_"):
+        if start:
             yield (start[0][::-1] + end).decode("ascii").replace("/", ".")
         place = data.find(end, place + 1)

@@ -48,6 +48,12 @@ class Slimmed:
         return limits.headroom(self.package.unzipped, self.package.zipped, self.layers)
 
 
+def _remedy(finding: Finding) -> str:
+    if finding.code in _LIMIT_CODES:
+        return "drop more, or allow it with allow_oversize (--allow-oversize)"
+    return "mend it" if finding.severity is Severity.ERROR else "mend it, or be less strict"
+
+
 class RefusedError(SlimError):
     """A check failed, so nothing was written.
 
@@ -62,7 +68,7 @@ class RefusedError(SlimError):
         super().__init__(
             f"{findings[0].message}{more}",
             where=findings[0].code,
-            fix="nothing was written: drop more, or allow it (--allow-oversize, no --strict)",
+            fix=f"nothing was written: {_remedy(findings[0])}",
         )
         self.findings = findings
         self.slimmed = slimmed
@@ -159,12 +165,13 @@ def _dropping(patterns: Sequence[str]) -> tuple[Pass, ...]:
 
 
 def _without(chosen: Iterable[Pass], names: Sequence[str]) -> Iterator[Pass]:
-    known = {step.name for step in ALL}
+    steps = tuple(chosen)
+    known = {step.name for step in ALL} | {step.name for step in steps}
     for name in names:
         if name not in known:
             fix = f"choose from {', '.join(sorted(known))}"
             raise UsageError("is not a pass", where=name, fix=fix)
-    return (step for step in chosen if step.name not in names)
+    return (step for step in steps if step.name not in names)
 
 
 def _prepare(output: StrPath | None, sources: Sequence[Path]) -> None:

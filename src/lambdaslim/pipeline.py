@@ -131,23 +131,30 @@ class _Run:
                 self.kept.append(Kept(step.name, decision.path, why))
             else:
                 _add(edits, decision, step, self.tree)
-        for replacement in self._blocked(edits):
-            del edits[replacement.path]
-            why = f"{replacement.entry.path} is kept, and would be overwritten"
-            self.kept.append(Kept(step.name, replacement.path, why))
+        self._give_up(step, edits)
         self._commit(step, edits.values())
 
     def _forbidden(self, step: Pass, edit: Edit) -> str | None:
         if line := self.keep.match(edit.path):
             return f"the keep pattern {line!r}"
         if rule := self.context.rule(step.name, edit.path):
-            return f"{rule.reason} (keep-rule for {rule.distribution})"
+            return rule.why
         return None
 
-    def _blocked(self, edits: dict[str, Edit]) -> list[Replace]:
-        """Return the replacements whose new path is taken by a file that stays."""
-        moves = [e for e in edits.values() if isinstance(e, Replace) and e.entry.path != e.path]
-        return [e for e in moves if e.entry.path in self.tree and e.entry.path not in edits]
+    def _give_up(self, step: Pass, edits: dict[str, Edit]) -> None:
+        """Take out edits that lost their ground: until none does, since one may carry another."""
+        while lost := {e.path: why for e in edits.values() if (why := self._lost(e, edits))}:
+            for path, why in lost.items():
+                del edits[path]
+                self.kept.append(Kept(step.name, path, why))
+
+    def _lost(self, edit: Edit, edits: dict[str, Edit]) -> str | None:
+        if isinstance(edit, Remove):
+            alone = edit.follows is not None and edit.follows not in edits
+            return f"{edit.follows} is kept" if alone else None
+        new = edit.entry.path
+        taken = new != edit.path and new in self.tree and new not in edits
+        return f"{new} is kept, and would be overwritten" if taken else None
 
     def _commit(self, step: Pass, edits: Iterable[Edit]) -> None:
         entries: dict[str, Entry] = dict(self.tree)

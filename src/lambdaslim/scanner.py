@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import reduce
 from pathlib import Path
 
-from lambdaslim.errors import OverlayError, ScanError
+from lambdaslim.errors import OverlayError, ScanError, UsageError
 from lambdaslim.tree import DiskFile, Entry, Tree, clean_path
 
 StrPath = str | os.PathLike[str]
@@ -45,12 +45,20 @@ def scan(*directories: StrPath, symlinks: Symlinks | str = Symlinks.REFUSE) -> T
             is refused, dangling or a loop; a device, socket or FIFO.
         UnsafeNameError: a name that a package cannot hold.
         OverlayError: two directories with different contents for one path.
+        UsageError: an unknown policy on symlinks.
     """
     if not directories:
         raise ScanError("no source directory was given", fix="name at least one directory")
-    policy = Symlinks(symlinks)
+    policy = _policy(symlinks)
     trees = [_scan_one(Path(directory), policy) for directory in directories]
     return reduce(_overlay, trees)
+
+
+def _policy(name: Symlinks | str) -> Symlinks:
+    if name not in tuple(Symlinks):
+        fix = f"choose one of {', '.join(Symlinks)}"
+        raise UsageError("is no policy on symlinks", where=str(name), fix=fix)
+    return Symlinks(name)
 
 
 def scan_zip(path: StrPath) -> Tree:
@@ -63,7 +71,11 @@ def scan_zip(path: StrPath) -> Tree:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
-    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ScanError(
+            f"cannot be read: {error.strerror}", where=str(path), fix="give a zip or a directory"
+        ) from error
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise ScanError(
             f"cannot be read as a zip: {error}", where=str(path), fix="give a complete zip file"
         ) from error

@@ -221,10 +221,15 @@ def digest_line(path: str, sha256: str, *, executable: bool) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A pass's decision to leave a file out, and why."""
+    """A pass's decision to leave a file out, and why.
+
+    With `follows`, the removal only makes sense together with the same pass's edit of that path,
+    and is given up with it when a keep pattern or rule forbids that one.
+    """
 
     path: str
     reason: str
+    follows: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

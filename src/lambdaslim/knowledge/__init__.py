@@ -40,6 +40,11 @@ class KeepRule:
     evidence: str
     checked: tuple[str, ...]
 
+    @property
+    def why(self) -> str:
+        """The reason, and whose rule it is, for reports."""
+        return f"{self.reason} (keep-rule for {self.distribution})"
+
     def concerns(self, distribution: str, version: str | None) -> bool:
         """Tell whether the rule holds for a distribution (whatever an unknown version is)."""
         if distribution != self.distribution:

@@ -53,11 +53,18 @@ class PromoteBytecode:
 
     def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
         """Yield a replacement per promoted source, and the removal of its caches."""
-        wanted = [path for path in tree if self._wanted(path, tree, context)]
+        wanted: list[str] = []
+        for path in tree:
+            if not path.endswith(".py"):
+                continue
+            if why := self._stays(path, tree, context):
+                yield Keep(path, why)
+            else:
+                wanted.append(path)
         interpreter = find(parse_python(self.python), self.interpreter)
         if interpreter:
-            sources = (Source(path, tree[path].read()) for path in wanted)
-            answers = compile_all(sources, interpreter, root=self.root)
+            jobs = (Source(path, tree[path].read()) for path in wanted)
+            answers = compile_all(jobs, interpreter, root=self.root)
         else:
             answers = _Promotion(self._target(), self.root, tree).answers(wanted)
             yield from self._without_interpreter(answers)
@@ -69,11 +76,14 @@ class PromoteBytecode:
     def _target(self) -> Target:
         return Target.of("python{}.{}".format(*parse_python(self.python)))
 
-    def _wanted(self, path: str, tree: Tree, context: Context) -> bool:
-        if not path.endswith(".py") or context.rule(self.name, path):
-            return False
+    def _stays(self, path: str, tree: Tree, context: Context) -> str | None:
+        """Return why a source stays before anything is compiled, or None."""
+        if rule := context.rule(self.name, path):
+            return rule.why
         owner = context.distributions.owner(path)
-        return not self.importable_only or _importable(path, owner.root if owner else "", tree)
+        if self.importable_only and not _importable(path, owner.root if owner else "", tree):
+            return "its source stays: no import reaches it, so it may be read as data"
+        return None
 
     def _without_interpreter(self, answers: Mapping[str, Compiled]) -> Iterator[Finding]:
         kept = sum(answer.pyc is None for answer in answers.values())
@@ -129,7 +139,7 @@ def _decision(entry: Entry, answer: Compiled, caches: list[str] | tuple[()]) -> 
         yield Keep(entry.path, f"its source stays: {answer.error}")
         return
     for cache in caches:
-        yield Remove(cache, "superseded by the promoted bytecode")
+        yield Remove(cache, "superseded by the promoted bytecode", follows=entry.path)
     promoted = Entry.of(f"{entry.path}c", answer.pyc, executable=entry.executable)
     yield Replace(entry.path, promoted, "bytecode in place of its source")
 

@@ -28,7 +28,7 @@ class StripTests:
 
     A directory stays when a file outside of all removed ones imports it, names it in a string or an
     entry point, when a keep-rule names it, or when its distribution holds no other code. Files that
-    no distribution owns are the user's and stay.
+    no RECORD lists are the user's and stay.
     """
 
     name: ClassVar[str] = "strip-tests"
@@ -48,7 +48,7 @@ class StripTests:
         """Return why a directory stays whatever the imports are."""
         for path in found.directories[directory]:
             if rule := context.rule(self.name, path):
-                return f"{rule.reason} (keep-rule for {rule.distribution})"
+                return rule.why
         return found.only_code(directory)
 
 
@@ -61,10 +61,17 @@ class _Search:
         self.directories: dict[str, tuple[str, ...]] = {}
         for directory in sorted(d for d in tree.directories if d.rpartition("/")[2] in _NAMES):
             inside = any(directory.startswith(f"{outer}/") for outer in self.directories)
-            owned = tuple(path for path in tree.under(directory) if path in self.owners)
+            owned = tuple(path for path in tree.under(directory) if self._is_recorded(path))
             if owned and not inside:
                 self.directories[directory] = owned
         self._dotted = {self._module(d): d for d in self.directories}
+
+    def _is_recorded(self, path: str) -> bool:
+        """Tell whether a RECORD proves that a distribution installed the file.
+
+        Without one, owned files are found by name, and the user's own tests may be among them.
+        """
+        return any(owner.recorded for owner in self.owners.get(path, ()))
 
     def _root(self, path: str) -> str:
         return self.owners[path][0].root if path in self.owners else ""

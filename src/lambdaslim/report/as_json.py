@@ -9,6 +9,7 @@ from typing import Any
 
 from lambdaslim import limits
 from lambdaslim.findings import Finding
+from lambdaslim.pipeline import Change
 from lambdaslim.report.facts import Outcome, by_pass, by_reason
 
 #: Grows when a key is renamed, removed or changes its meaning; new keys do not change it.
@@ -37,12 +38,29 @@ def to_json(outcome: Outcome) -> str:
             "sha256": package.sha256,
             "code_sha256": package.code_sha256,
             "content_digest": package.content_digest,
-            "passes": [asdict(row) for row in by_pass(result.changes)],
-            "changes": [asdict(change) for change in result.changes],
-            "kept": [asdict(row) for row in by_reason(result.kept)],
+            "passes": [
+                {"pass": r.name, "removed": r.removed, "replaced": r.replaced, "saved": r.saved}
+                for r in by_pass(result.changes)
+            ],
+            "changes": [_change(change) for change in result.changes],
+            "kept": [
+                {"pass": row.name, "reason": row.reason, "paths": list(row.paths)}
+                for row in by_reason(result.kept)
+            ],
             "findings": findings_json(slimmed.findings),
         }
     )
+
+
+def _change(change: Change) -> dict[str, str | int | None]:
+    return {
+        "pass": change.pass_name,
+        "path": change.path,
+        "new_path": change.new_path,
+        "reason": change.reason,
+        "before": change.before,
+        "after": change.after,
+    }
 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, str | None]]:

@@ -84,7 +84,7 @@ def _sizes(outcome: Outcome) -> Iterator[str]:
     yield from table(("", "before", "after", "headroom", "limit"), rows)
     if slimmed.layers:
         total = sum(layer.size for layer in slimmed.layers)
-        yield f"{len(slimmed.layers)} layers take {total:,} bytes of the unzipped limit"
+        yield f"layers take {total:,} bytes of the unzipped limit"
 
 
 def _size(

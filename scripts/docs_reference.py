@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Write the reference pages that are data: docs/reference/runtimes.md, findings.md and rules.md.
+
+Usage: docs_reference.py [--check]
+
+With --check nothing is written. Then the pages that people write are compared with the code too:
+cli.md with `--help`, api.md with the public names, passes/*.md with the passes and their options.
+The exit code is 1 when anything differs. Needs lambdaslim installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import lambdaslim
+from lambdaslim import passes, runtimes
+from lambdaslim.findings import KINDS
+from lambdaslim.knowledge import Knowledge
+from lambdaslim.runtimes import Runtime
+
+REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+COMMANDS = ("pack", "slim", "check", "vendor", "passes", "runtimes")
+SECTIONS = ("What it takes", "Options", "What can break", "How to refuse it")
+
+# What to do about each finding; the codes, severities and meanings are those of the library.
+ADVICE = {
+    "limit-unzipped": "Drop what the function does not need. See "
+    "[over the limit](../how-to/over-the-limit.md).",
+    "limit-combined": "Make the function or one of its layers smaller. See "
+    "[layers](../how-to/layers.md).",
+    "limit-zipped": "Upload through S3 and pass `--upload s3`, or make the package smaller.",
+    "limit-layer-count": "Merge layers, or put one of them into the function.",
+    "name-case-clash": "Nothing, if only Linux unpacks the package. Otherwise rename one of them.",
+    "name-reserved": "Nothing, if only Linux unpacks the package. Otherwise rename it.",
+    "name-too-long": "Shorten the path or drop the file.",
+    "pattern-unused": "Correct the pattern or remove it.",
+    "metadata-absent": "Install with uv or pip. Without metadata, `strip-tests` and "
+    "`drop-provided` find nothing to do.",
+    "metadata-malformed": "Reinstall the distribution, or report it to its authors.",
+    "metadata-outside": "Nothing. Such rows are never acted on.",
+    "provided-replaces": "Nothing, if the runtime's version is good enough. To ship your own, "
+    "`--skip drop-provided`.",
+    "provided-older": "Make sure that your code needs nothing newer. To ship your own, "
+    "`--skip drop-provided`.",
+    "provided-unmet": 'Use `when="compatible"`, or change the requirement.',
+    "bytecode-no-interpreter": "Install that Python, or name one with `--interpreter`. See "
+    "[without the target's interpreter](../how-to/without-target-interpreter.md).",
+    "bytecode-does-not-compile": "Nothing, if no program imports the file. It stays a source.",
+    "bytecode-foreign": "Reinstall the distribution: the runtime cannot import this file.",
+}
+WRITTEN_BY = "<!-- Written by scripts/docs_reference.py; do not edit. -->"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield a Markdown table."""
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |"
+
+
+def page(title: str, *parts: Iterable[str]) -> str:
+    """Return a page of parts separated by blank lines."""
+    bodies = ["\n".join(part) for part in parts]
+    return "\n\n".join([f"# {title}", WRITTEN_BY, *bodies]) + "\n"
+
+
+def findings_page() -> str:
+    """Return the page of finding codes."""
+    if wrong := set(KINDS) ^ set(ADVICE):
+        sys.exit(f"docs_reference.py: ADVICE and findings.KINDS differ in {sorted(wrong)}")
+    rows = (
+        (f"`{code}`", kind.severity.value, kind.meaning, ADVICE[code])
+        for code, kind in KINDS.items()
+    )
+    intro = (
+        "A finding is something that a pass or a check noticed. Its code stays the same between",
+        "releases. An `error` makes the command exit 1 and keeps the output from being written.",
+        "A `warning` does so only with `--strict`. An `info` never does. `--allow-oversize` lets",
+        "the four `limit-` codes pass: the package is written, and the exit code is still 1.",
+    )
+    return page("Findings", intro, table(("code", "severity", "meaning", "what to do"), rows))
+
+
+def rules_page() -> str:
+    """Return the page of bundled keep-rules."""
+    rows = (
+        (
+            rule.distribution,
+            str(rule.versions) or "all",
+            ", ".join(f"`{line}`" for line in rule.paths.lines),
+            ", ".join(f"`{name}`" for name in rule.passes),
+            rule.reason,
+            f"[link]({rule.evidence})",
+            ", ".join(rule.checked),
+        )
+        for rule in Knowledge.bundled().keep
+    )
+    intro = (
+        "These rules ship with lambdaslim. A pass that a rule names leaves the rule's paths alone.",
+        "[knowledge.md](knowledge.md) describes the format.",
+    )
+    head = ("distribution", "versions", "paths", "passes", "reason", "evidence", "tried with")
+    return page("Keep-rules", intro, table(head, rows))
+
+
+def runtimes_page() -> str:
+    """Return the page of runtimes and what they provide."""
+    known = [runtimes.load(name) for name in runtimes.names()]
+    rows = (
+        (
+            f"`{one.name}`",
+            one.operating_system,
+            "{}.{}".format(*one.glibc),
+            ", ".join(one.architectures),
+            str(one.magic),
+            one.status,
+            one.deprecation or "",
+        )
+        for one in known
+    )
+    head = ("runtime", "system", "glibc", "architectures", "magic", "status", "deprecation")
+    intro = (
+        "AWS changes the runtimes without notice, and not in all regions at once. Every version",
+        "below is what somebody observed at the date given, not a promise. An empty version means",
+        "that only the presence of the distribution was observed; then it meets no requirement",
+        "that names a version.",
+    )
+    unit = (
+        "Only distributions with a unit are ever dropped: those are the ones that AWS documents.",
+        "The distributions of one unit are dropped together or not at all.",
+    )
+    parts = (provided_part(one) for one in known)
+    return page("Runtimes", intro, table(head, rows), unit, *parts)
+
+
+def provided_part(one: Runtime) -> Iterator[str]:
+    """Yield the section of one runtime."""
+    yield from (f"## {one.name}", "")
+    if one.provided:
+        head = ("distribution", "version", "unit", "observed", "confidence", "source")
+        yield from table(
+            head,
+            (
+                (
+                    r.distribution,
+                    r.version or "",
+                    r.unit or "",
+                    r.observed or "",
+                    r.confidence,
+                    r.source,
+                )
+                for r in one.provided
+            ),
+        )
+    else:
+        yield "Nobody has recorded what this runtime provides, so nothing is dropped for it."
+    if one.notes:
+        yield ""
+        yield from (f"- {note}" for note in one.notes)
+
+
+def written_pages() -> Iterator[str]:
+    """Yield what is wrong with the pages that people write."""
+    yield from cli_problems((REFERENCE / "cli.md").read_text(encoding="utf-8"))
+    api = (REFERENCE / "api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^(?:#+|\|) `(\w+)", api, re.MULTILINE))
+    yield from (f"api.md: {n} is missing" for n in sorted(set(lambdaslim.__all__) - named))
+    for step in passes.ALL:
+        yield from pass_problems(step)
+    pages = {path.stem for path in (REFERENCE / "passes").glob("*.md")}
+    strays = sorted(pages - {step.name for step in passes.ALL} - {"README"})
+    yield from (f"passes/{name}.md: there is no such pass" for name in strays)
+
+
+def pass_problems(step: type[passes.Pass]) -> Iterator[str]:
+    """Yield what the page of a pass lacks."""
+    path = REFERENCE / "passes" / f"{step.name}.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    yield from (f"{path.name}: no section {s!r}" for s in SECTIONS if f"\n## {s}\n" not in text)
+    assert is_dataclass(step)  # noqa: S101 - the contract of a pass
+    for option in fields(step):
+        if option.init and not option.name.startswith("_") and f"| `{option.name}`" not in text:
+            yield f"{path.name}: the option {option.name} is missing"
+
+
+def cli_problems(text: str) -> Iterator[str]:
+    """Yield how the options of each command's section differ from its --help."""
+    for command in COMMANDS:
+        section = re.search(
+            rf"^## lambdaslim {command}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL
+        )
+        documented = set(
+            re.findall(r"^\| `[^|]*?(--[a-z-]+)", section[1] if section else "", re.MULTILINE)
+        )
+        real = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", help_of(command))) - {"--help"}
+        for flag in sorted(documented ^ real):
+            state = "is missing" if flag in real else "does not exist"
+            yield f"cli.md: {flag} of {command} {state}"
+
+
+def help_of(command: str) -> str:
+    """Return what `lambdaslim COMMAND --help` prints."""
+    return subprocess.run(
+        [sys.executable, "-m", "lambdaslim", command, "--help"],
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def main() -> None:
+    """Write the generated pages, or compare all of them with --check."""
+    generated = {
+        "runtimes.md": runtimes_page(),
+        "findings.md": findings_page(),
+        "rules.md": rules_page(),
+    }
+    if "--check" not in sys.argv[1:]:
+        for name, text in generated.items():
+            (REFERENCE / name).write_text(text, encoding="utf-8")
+        return
+    problems = [
+        f"{name}: stale, run scripts/docs_reference.py"
+        for name, text in generated.items()
+        if not (REFERENCE / name).exists() or (REFERENCE / name).read_text(encoding="utf-8") != text
+    ]
+    problems += written_pages()
+    if problems:
+        sys.exit("\n".join(f"docs/reference/{problem}" for problem in problems))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vendored import Vendor, small_tree
+
+
+@pytest.fixture(scope="session")
+def vendored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Vendor:
+    """Return a function from requirements to a directory with them installed, to be read only.
+
+    Each set is installed once per interpreter into LAMBDASLIM_TEST_CACHE, or else into pytest's
+    cache, and found there by later runs: `vendored("rasterio[s3]", python=...)`. These tests need
+    the mark `network`.
+    """
+    if place := os.environ.get("LAMBDASLIM_TEST_CACHE"):
+        return Vendor(Path(place).absolute())
+    cache: pytest.Cache | None = getattr(request.config, "cache", None)
+    made = tmp_path_factory.mktemp("vendored") if cache is None else cache.mkdir("vendored")
+    return Vendor(made)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Return a small vendored-like directory of the test's own."""
+    return small_tree(tmp_path / "vendored")
