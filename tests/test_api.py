@@ -92,7 +92,7 @@ def test_every_name_loads_and_is_listed(name: str) -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'slimm'"):
-        _ = lambdaslim.slimm  # type: ignore[attr-defined]
+        _ = lambdaslim.slimm
 
 
 def test_the_version_is_the_distributions() -> None:
@@ -173,7 +173,9 @@ class TestImport:
         assert [name for name in self.HEAVY if name in loaded] == []
 
     def test_using_a_name_loads_what_it_needs(self) -> None:
-        done = run_python("import lambdaslim, sys; lambdaslim.slim; print('pathspec' in sys.modules)")
+        done = run_python(
+            "import lambdaslim, sys; lambdaslim.slim; print('pathspec' in sys.modules)"
+        )
         assert done.stdout == "True\n", done.stderr
 
     def test_the_cost(self, record_property: Callable[[str, object], None]) -> None:

@@ -56,7 +56,9 @@ def test_the_same_files_as_the_recipe(
 @posix_only
 def test_the_recipe_on_the_small_tree(tmp_path: Path) -> None:
     source = small_tree(tmp_path / "vendored")
-    _cache(source, ["shapes/area.py", "shapes/__init__.py", "handler.py", "shapes/keep/__init__.py"])
+    _cache(
+        source, ["shapes/area.py", "shapes/__init__.py", "handler.py", "shapes/keep/__init__.py"]
+    )
     assert after_the_recipe(source, tmp_path / "copy") == {
         *(".lock", "bin/shapes", "handler.pyc", "shapes/__init__.pyc", "shapes/area.pyc"),
         # What is cached for others lands beside its source under the tagged name.

@@ -18,6 +18,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from unittest import mock
@@ -191,16 +192,20 @@ CLASH = Tree([Entry.of("odd.py", "x = 1\n"), Entry.of("odd.pyc/file.txt", "a dir
 def test_every_file_is_removed_kept_or_replaced(tree: Tree, pipeline: Pipeline) -> None:
     """1. Removed, kept and replaced files are the input, disjoint; every kept byte is identical."""
     result = pipeline.run(tree)
-    # Later passes may edit what earlier ones put in place: follow each change.
+    # Later passes may edit what earlier ones put in place: follow each change. The changes of one
+    # pass happen at once.
     state = {path: (path, entry.size, True) for path, entry in tree.items()}
-    for change in result.changes:
-        origin, size, _ = state.pop(change.path)
-        assert size == change.before
-        if change.new_path is None:
-            assert change.after == 0
-        else:
-            assert change.new_path not in state or change.new_path == change.path
-            state[change.new_path] = origin, change.after, False
+    for _, group in groupby(result.changes, key=lambda change: change.pass_name):
+        changes = list(group)
+        taken = {change.path: state.pop(change.path) for change in changes}
+        for change in changes:
+            origin, size, _ = taken[change.path]
+            assert size == change.before
+            if change.new_path is None:
+                assert change.after == 0
+            else:
+                assert change.new_path not in state
+                state[change.new_path] = origin, change.after, False
     assert set(state) == set(result.after)
     kept = {origin for origin, _, untouched in state.values() if untouched}
     replaced = {origin for origin, _, untouched in state.values() if not untouched}

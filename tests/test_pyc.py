@@ -401,7 +401,7 @@ def test_a_reference_to_nothing_is_refused(number: int) -> None:
 def test_a_slot_takes_only_its_kind() -> None:
     numbers = b"\xe3" + bytes(20)
     for code in (b"r\0\0\0\0", b")\0", b"N"):  # the code object itself, an empty tuple, None
-        with pytest.raises(BytecodeError, match="in a wrong place|refers to what is not there"):
+        with pytest.raises(BytecodeError, match=r"in a wrong place|refers to what is not there"):
             pyc.relocate(made(1, bytes(8), numbers + code, 3495), SOURCE, 3495, NAME)
 
 

@@ -1,14 +1,15 @@
-"""The same packages give the same bytes: wherever, whenever and by whatever Python they are packed."""
+"""The same packages give the same bytes, wherever, whenever and by whatever Python packed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 
 import packaging
 import pathspec
@@ -32,20 +33,57 @@ ASK = "import json, zlib; print(json.dumps(zlib.ZLIB_RUNTIME_VERSION))"
 
 
 @dataclass(frozen=True)
-class Circumstances:
-    """In what surroundings a package is made."""
-
-    cwd: Path
-    umask: int = 0o022
-    variables: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Digests:
     """What identifies a package."""
 
     sha256: str
     content: str
+
+
+@dataclass(frozen=True)
+class Packer:
+    """Packs with the lambdaslim of `code` in `desk`, under usual or under strange circumstances."""
+
+    code: Path
+    desk: Path
+
+    def __call__(
+        self, source: Path, *options: str, strangely: bool = False, python: Path | None = None
+    ) -> Digests:
+        """Pack `source` in a process of `python` (the running one) and return the digests."""
+        cwd, umask, variables = self._strange() if strangely else self._usual()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        out = cwd / "out.zip"
+        out.unlink(missing_ok=True)
+        command = [python or sys.executable, "-m", "lambdaslim", "pack", source, "-o", out]
+        done = subprocess.run(
+            [*command, "--allow-oversize", "--json", *(options or runtime(RUNNING))],
+            env={**kept, "PYTHONPATH": str(self.code), **variables},
+            cwd=cwd,
+            umask=umask,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert out.exists(), done.stderr
+        facts = json.loads(done.stdout)
+        assert hashlib.sha256(out.read_bytes()).hexdigest() == facts["sha256"]
+        return Digests(facts["sha256"], facts["content_digest"])
+
+    def _usual(self) -> tuple[Path, int, dict[str, str]]:
+        return self.desk, 0o022, {"TZ": "UTC", "LANG": "C.UTF-8", "PYTHONHASHSEED": "1"}
+
+    def _strange(self) -> tuple[Path, int, dict[str, str]]:
+        place = self.desk / "else where"
+        place.mkdir(exist_ok=True)
+        variables = {"TZ": "Pacific/Chatham", "LANG": "tr_TR.ISO-8859-9", "PYTHONHASHSEED": "4242"}
+        return place, 0o077, {**variables, "HOME": str(place), "USER": "other"}
+
+
+def runtime(version: tuple[int, int]) -> tuple[str, str]:
+    """Return the option that names a runtime."""
+    return "--runtime", "python{}.{}".format(*version)
 
 
 @pytest.fixture(scope="session")
@@ -54,78 +92,32 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("code")
     for part in PARTS:
         source = Path(part.__path__[0])
-        copytree(source, place / source.name)
+        copytree(source, place / source.name, ignore=ignore_patterns("__pycache__"))
     return place
 
 
-def pack(
-    code: Path,
-    source: Path,
-    out: Path,
-    around: Circumstances,
-    *,
-    python: Path | None = None,
-    runtime: tuple[int, int] = RUNNING,
-    options: tuple[str, ...] = (),
-) -> Digests:
-    """Pack `source` with the lambdaslim of `code`, run by `python`, and return the digests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    target = ("--runtime", "python{}.{}".format(*runtime))
-    done = subprocess.run(
-        [
-            *(python or sys.executable, "-m", "lambdaslim", "pack", source, "-o", out, *target),
-            *("--allow-oversize", "--json", *options),
-        ],
-        env={**kept, "PYTHONPATH": str(code), **around.variables},
-        cwd=around.cwd,
-        umask=around.umask,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert out.exists(), done.stderr
-    facts = json.loads(done.stdout)
-    return Digests(facts["sha256"], facts["content_digest"])
-
-
 @pytest.fixture
-def here(tmp_path: Path) -> Circumstances:
-    """Return usual circumstances."""
-    return Circumstances(tmp_path, 0o022, {"TZ": "UTC", "LANG": "C.UTF-8", "PYTHONHASHSEED": "1"})
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Circumstances:
-    """Return circumstances that differ from the usual ones in everything."""
-    place = tmp_path / "else where"
-    place.mkdir()
-    variables = {"TZ": "Pacific/Chatham", "LANG": "tr_TR.ISO-8859-9", "PYTHONHASHSEED": "4242"}
-    return Circumstances(place, 0o077, {**variables, "HOME": str(place), "USER": "other"})
+def pack(code: Path, tmp_path: Path) -> Packer:
+    """Return a function that packs."""
+    return Packer(code, tmp_path)
 
 
 @posix_only
-def test_the_small_tree_anywhere(
-    code: Path, tmp_path: Path, here: Circumstances, elsewhere: Circumstances
-) -> None:
+def test_the_small_tree_anywhere(pack: Packer, tmp_path: Path) -> None:
     first, second = small_tree(tmp_path / "vendored"), small_tree(tmp_path / "another" / "place")
     for number, place in enumerate(path for path in second.rglob("*") if path.is_file()):
         os.utime(place, (number, 5_000_000_000 + number))
         place.chmod(0o600 | 0o044 * (number % 2))
-    assert pack(code, first, tmp_path / "1.zip", here) == pack(
-        code, second, tmp_path / "2.zip", elsewhere
-    )
+    assert pack(first) == pack(second, strangely=True)
 
 
 @posix_only
-def test_a_different_byte_is_a_different_package(
-    code: Path, tmp_path: Path, here: Circumstances
-) -> None:
+def test_a_different_byte_is_a_different_package(pack: Packer, tmp_path: Path) -> None:
     """The instrument itself: the digests tell packages apart."""
     source = small_tree(tmp_path / "vendored")
-    before = pack(code, source, tmp_path / "1.zip", here)
+    before = pack(source)
     (source / "handler.py").write_text("changed = True\n")
-    after = pack(code, source, tmp_path / "2.zip", here)
+    after = pack(source)
     assert before.sha256 != after.sha256
     assert before.content != after.content
 
@@ -134,20 +126,13 @@ def test_a_different_byte_is_a_different_package(
 @pytest.mark.network
 @pytest.mark.slow
 @pytest.mark.parametrize("requirements", [RASTERIO, PANDAS, WEB], ids="+".join)
-def test_two_installations(
-    vendored: Vendor,
-    code: Path,
-    tmp_path: Path,
-    here: Circumstances,
-    elsewhere: Circumstances,
-    requirements: tuple[str, ...],
-) -> None:
+def test_two_installations(vendored: Vendor, pack: Packer, requirements: tuple[str, ...]) -> None:
     first = vendored(*requirements)
     second = vendored(*pins(first))
     assert first != second
-    assert pack(code, first, tmp_path / "1.zip", here) == pack(
-        code, second, tmp_path / "2.zip", elsewhere
-    )
+    before = snapshot(first)
+    assert pack(first) == pack(second, strangely=True)
+    assert snapshot(first) == before
 
 
 @posix_only
@@ -155,23 +140,15 @@ def test_two_installations(
 @pytest.mark.slow
 @pytest.mark.interpreter
 @pytest.mark.parametrize("version", OTHERS, ids="{0[0]}.{0[1]}".format)
-def test_two_installations_for_another_runtime(  # noqa: PLR0913 - fixtures
-    vendored: Vendor,
-    code: Path,
-    tmp_path: Path,
-    here: Circumstances,
-    elsewhere: Circumstances,
-    version: tuple[int, int],
+def test_two_installations_for_another_runtime(
+    vendored: Vendor, pack: Packer, version: tuple[int, int]
 ) -> None:
     """Each Python packs for its own runtime."""
     python = PYTHONS[version]
     first = vendored(*WEB, python=python)
     second = vendored(*pins(first), python=python)
-    made = [
-        pack(code, source, tmp_path / f"{n}.zip", around, python=python, runtime=version)
-        for n, (source, around) in enumerate([(first, here), (second, elsewhere)])
-    ]
-    assert made[0] == made[1]
+    usually = pack(first, *runtime(version), python=python)
+    assert usually == pack(second, *runtime(version), python=python, strangely=True)
 
 
 @posix_only
@@ -180,37 +157,19 @@ def test_two_installations_for_another_runtime(  # noqa: PLR0913 - fixtures
 @pytest.mark.interpreter
 @pytest.mark.skipif(not OTHERS, reason="there is one Python that runs lambdaslim")
 @pytest.mark.parametrize("target", PYTHONS, ids="{0[0]}.{0[1]}".format)
-def test_any_python_packs_the_same(
-    vendored: Vendor, code: Path, tmp_path: Path, here: Circumstances, target: tuple[int, int]
-) -> None:
+def test_any_python_packs_the_same(vendored: Vendor, pack: Packer, target: tuple[int, int]) -> None:
     """Whatever Python runs the tool, the target's own one compiles."""
     source = vendored(*WEB)
-    made: dict[tuple[int, int], Digests] = {}
-    for version, python in PYTHONS.items():
-        out = tmp_path / "{}.{}.zip".format(*version)
-        options = ("--interpreter", str(PYTHONS[target]))
-        made[version] = pack(
-            code, source, out, here, python=python, runtime=target, options=options
-        )
+    options = (*runtime(target), "--interpreter", str(PYTHONS[target]))
+    made = {python: pack(source, *options, python=python) for python in PYTHONS.values()}
     assert len({digests.content for digests in made.values()}) == 1
     # Each release of zlib may compress in another way.
-    for library in {_zlib(python) for python in PYTHONS.values()}:
-        same = {made[version].sha256 for version, path in PYTHONS.items() if _zlib(path) == library}
+    libraries = {python: _zlib(python) for python in made}
+    for library in libraries.values():
+        same = {made[python].sha256 for python in made if libraries[python] == library}
         assert len(same) == 1
 
 
 def _zlib(python: Path) -> str:
     answer = subprocess.check_output([python, "-I", "-c", ASK], text=True)
     return str(json.loads(answer))
-
-
-@posix_only
-@pytest.mark.network
-@pytest.mark.slow
-def test_the_installation_is_left_alone(
-    vendored: Vendor, code: Path, tmp_path: Path, here: Circumstances
-) -> None:
-    source = vendored(*WEB)
-    before = snapshot(source)
-    pack(code, source, tmp_path / "out.zip", here)
-    assert snapshot(source) == before

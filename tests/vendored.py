@@ -1,4 +1,4 @@
-"""Directories of installed packages for tests: real ones, installed once and shared; a small one."""
+"""Directories of installed packages: real ones, installed once for all tests, and a small one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL: dict[str, str] = {
     "handler.py": "import shapes\n\n\ndef main(event, context):\n    return shapes.area(2)\n",
     "shapes/__init__.py": "from shapes.area import area\nfrom shapes.keep.tests import SAMPLE\n",
     "shapes/__pycache__/area.cpython-36.pyc": "made by another interpreter",
-    "shapes/area.py": '"""Areas."""\n\n\ndef area(side):\n    return side * side\n\n\nmain = area\n',
+    "shapes/area.py": '"""Areas."""\n\n\ndef area(side):\n return side * side\n\n\nmain = area\n',
     "shapes/data/table.csv": "side,area\n1,1\n",
     "shapes/keep/__init__.py": "",
     "shapes/keep/tests/__init__.py": "SAMPLE = 1\n",

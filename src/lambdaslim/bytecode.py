@@ -41,10 +41,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """The answer for one source: a whole `.pyc`, or why there is none."""
+    """The answer for one source: a whole `.pyc`, or why there is none.
+
+    `compiled` tells that a compiler was asked.
+    """
 
     pyc: bytes | None
     error: str | None
+    compiled: bool = True
 
 
 def compile_all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import io
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +19,12 @@ from packaging.version import InvalidVersion, Version
 from lambdaslim.findings import Finding
 from lambdaslim.tree import Tree
 
-_METADATA_DIRECTORY = re.compile(r"(?:^|/)([^/]+)\.(dist-info|egg-info)$")
+_METADATA = re.compile(r"\.(?:dist-info|egg-info)$")
 _CACHED = re.compile(r"^(?:(.*)/)?__pycache__/([^/]+?)\.[^/.]+(?:\.opt-[^/.]+)?\.pyc$")
-_LEADING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# The header block of real METADATA is a few kB; the rest is a README.
+# Real headers are a few kB; parsing ten thousand times as much would take minutes.
 _MOST_HEADERS = 1 << 20
+_SCRIPT = re.compile(r"(?:\.\./)+((?:bin|Scripts)/[^/]+)$")
+_LEADING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def metadata_headers(data: bytes) -> bytes:
@@ -32,7 +34,7 @@ def metadata_headers(data: bytes) -> bytes:
     """
     kept: list[bytes] = []
     description = False
-    for line in data[:_MOST_HEADERS].replace(b"\r\n", b"\n").split(b"\n"):
+    for line in data.replace(b"\r\n", b"\n").split(b"\n"):
         if not line:
             break
         if not line[:1].isspace():
@@ -53,7 +55,8 @@ def source_of(path: str) -> str | None:
     """
     if match := _CACHED.match(path):
         return posixpath.join(match[1] or "", f"{match[2]}.py")
-    return path[:-1] if path.endswith(".pyc") and "__pycache__" not in path else None
+    cached = "__pycache__" in path.split("/")
+    return path[:-1] if path.endswith(".pyc") and not cached else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +93,22 @@ class Distributions(Mapping[str, Distribution]):
     """All distributions of a tree by normalised name, and who owns each path.
 
     Distributions that another one has vendored (metadata that a RECORD of an outer distribution
-    lists) belong to that other one and are not listed.
+    lists, or that lies inside a regular package) are part of that other one and not listed. Of
+    several copies of one distribution, the name leads to the newest; `every` has them all.
     """
 
     def __init__(self, found: Iterable[Distribution], findings: Iterable[Finding] = ()) -> None:
         """Index distributions by name and owned path."""
-        self._all = tuple(sorted(found, key=lambda one: (one.name, one.metadata)))
-        self._by_name = {one.name: one for one in self._all}
+        #: Every distribution, copies of one included, sorted by name and version.
+        self.every = tuple(sorted(found, key=_by_version))
+        self._by_name = {one.name: one for one in self.every}
         #: What was wrong with the metadata.
         self.findings = tuple(findings)
 
     @classmethod
     def read(cls, tree: Tree) -> Distributions:
         """Read the metadata of every distribution in `tree`; malformed ones become findings."""
-        readers = [_Reader(tree, directory) for directory in _metadata_directories(tree)]
+        readers = [_Reader(tree, directory) for directory in _metadata_places(tree)]
         findings = [finding for reader in readers for finding in reader.findings()]
         found: list[Distribution] = []
         taken: set[str] = set()
@@ -133,21 +138,45 @@ class Distributions(Mapping[str, Distribution]):
     def owners(self) -> Mapping[str, tuple[Distribution, ...]]:
         """The distributions that own each owned path (several share a namespace's files)."""
         found: dict[str, tuple[Distribution, ...]] = {}
-        for distribution in self._all:
+        for distribution in self.every:
             for path in distribution.files:
                 found[path] = (*found.get(path, ()), distribution)
         return MappingProxyType(found)
 
+    def owners_of(self, path: str) -> tuple[Distribution, ...]:
+        """Return who owns a path; bytecode that a pass put somewhere belongs with its source."""
+        return self.owners.get(path) or self.owners.get(source_of(path) or path, ())
+
     def owner(self, path: str) -> Distribution | None:
         """Return the (first) distribution that owns a path; None for the user's own files."""
-        return self.owners.get(path, (None,))[0]
+        return next(iter(self.owners_of(path)), None)
 
 
-def _metadata_directories(tree: Tree) -> list[str]:
-    """Return the metadata directories that are not inside another, outermost first."""
-    found = [d for d in tree.directories if _METADATA_DIRECTORY.search(d)]
-    outer = [d for d in found if not any(d.startswith(f"{other}/") for other in found)]
-    return sorted(outer, key=lambda d: (d.count("/"), d))
+def _by_version(distribution: Distribution) -> tuple[str, Version, str]:
+    version = Version(distribution.version or "0.dev0")
+    return distribution.name, version, distribution.metadata
+
+
+def _metadata_places(tree: Tree) -> list[str]:
+    """Return the metadata directories (and single egg-info files), outermost first.
+
+    Those inside another one, or inside a regular package, are no installed distributions.
+    """
+    files = (path for path in tree if path.endswith(".egg-info"))
+    found = [place for place in (*tree.directories, *files) if _METADATA.search(place)]
+    outer = [
+        place
+        for place in found
+        if not any(
+            _METADATA.search(above) or f"{above}/__init__.py" in tree for above in _above(place)
+        )
+    ]
+    return sorted(outer, key=lambda place: (place.count("/"), place))
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        yield path
 
 
 class _Texts(importlib.metadata.Distribution):
@@ -159,7 +188,7 @@ class _Texts(importlib.metadata.Distribution):
     def read_text(self, filename: str) -> str | None:
         data = self._reader.read(filename)
         if filename in ("METADATA", "PKG-INFO"):
-            data = metadata_headers(data)
+            data = metadata_headers(data)[:_MOST_HEADERS]
         return data.decode("utf-8", "replace") if data else None
 
     def locate_file(self, path: object) -> object:  # type: ignore[override]
@@ -173,13 +202,16 @@ class _Reader:
         self.tree = tree
         self.directory = directory
         self.root = posixpath.dirname(directory)
-        #: One file of the directory: who owns it has vendored this distribution.
-        self.anchor = tree.under(directory)[0]
+        #: The metadata's files. Who owns the first has vendored this distribution.
+        self.files = tree.under(directory) or (directory,)
+        self.anchor = self.files[0]
         self._bad_rows: list[str] = []
         self._outside: list[str] = []
 
     def read(self, name: str) -> bytes:
-        path = f"{self.directory}/{name}"
+        # A single egg-info file is its own PKG-INFO.
+        single = self.directory in self.tree and name == "PKG-INFO"
+        path = self.directory if single else f"{self.directory}/{name}"
         return self.tree[path].read() if path in self.tree else b""
 
     @cached_property
@@ -215,7 +247,8 @@ class _Reader:
 
     def _rows(self, text: str) -> Iterator[str]:
         try:
-            yield from (row[0] for row in csv.reader(text.splitlines()) if row)
+            lines = io.StringIO(text, newline="")
+            yield from (row[0] for row in csv.reader(lines, strict=True) if row)
         except csv.Error as error:
             self._bad_rows.append(str(error))
 
@@ -223,17 +256,24 @@ class _Reader:
         """Resolve recorded paths; those that leave the tree are never acted on."""
         found: set[str] = set()
         for row in rows:
-            path = posixpath.normpath(posixpath.join(base, row.replace("\\", "/")))
+            path = posixpath.normpath(posixpath.join(base, self._local(row, base)))
             if path.startswith(("/", "../")):
                 self._outside.append(row)
             elif path in self.tree:
                 found.add(path)
         return frozenset(found)
 
+    def _local(self, row: str, base: str) -> str:
+        """Return where a recorded path is: with --target, scripts are moved into the tree."""
+        row = row.replace("\\", "/")
+        script = _SCRIPT.match(row)
+        return script[1] if script and posixpath.join(base, script[1]) in self.tree else row
+
     def _named(self) -> Iterator[str]:
         """Yield the files of the import packages, by top_level.txt or by the name."""
         lines = self.read("top_level.txt").decode("utf-8", "replace").split()
-        for name in lines or [self._name_and_version[0].replace("-", "_")]:
+        names = lines or [self._name_and_version[0].replace("-", "_")]
+        for name in filter(None, names):
             place = posixpath.join(self.root, name)
             yield from self.tree.under(place)
             yield from (path for path in (f"{place}.py", f"{place}.pyc") if path in self.tree)
@@ -261,6 +301,9 @@ class _Reader:
         if not self._headers:
             message = f"{label} states no name or version"
             yield Finding("metadata-malformed", message, self.directory)
+        if len(self._headers) > _MOST_HEADERS:
+            message = f"{label} has {len(self._headers):,} bytes of headers; the rest is not read"
+            yield Finding("metadata-malformed", message, self.directory)
         for why in self._bad_rows:
             yield Finding("metadata-malformed", f"RECORD of {label}: {why}", self.directory)
         # Scripts and man pages are recorded two levels up, where wheels put them.
@@ -274,7 +317,7 @@ class _Reader:
         name, version = self._name_and_version
         recorded = self._recorded
         owned = frozenset(self._named() if recorded is None else recorded)
-        owned |= frozenset(self.tree.under(self.directory))
+        owned |= frozenset(self.files)
         requirements = list(self._requirements())
         return Distribution(
             name=name,

@@ -41,6 +41,7 @@ KINDS: dict[str, Kind] = {
     "provided-older": Kind(_WARNING, "The runtime's version replaces a newer one of yours."),
     "provided-unmet": Kind(_WARNING, "A requirement is not met by the runtime's version."),
     "bytecode-no-interpreter": Kind(_WARNING, "No interpreter of the target; sources were kept."),
+    "bytecode-does-not-compile": Kind(_INFO, "A source does not compile; it was kept."),
     "bytecode-foreign": Kind(_INFO, "Bytecode of another interpreter, never promoted."),
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 _DOTTED_TEXT = re.compile(r"[A-Za-z_]\w*(?:[./][A-Za-z_]\w*)+")
 _NAME_BACKWARDS = re.compile(rb"[A-Za-z0-9_./]*[A-Za-z_]")
+_RELATIVE_TEXT = re.compile(r"(\.+)([A-Za-z_][\w.]*)")
 _LONGEST_NAME = 300
 
 
@@ -57,22 +58,31 @@ def _in_node(node: ast.AST, package: str) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        base = _resolve(node, package)
+        base = _resolve(node.level, node.module, package)
         yield base
         yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        text = node.value.strip("/")
-        if _DOTTED_TEXT.fullmatch(text):
-            yield text.replace("/", ".")
+        yield from _in_string(node.value, package)
 
 
-def _resolve(node: ast.ImportFrom, package: str) -> str:
-    """Return the absolute module of a `from` import; too many dots resolve to the top."""
-    if not node.level:
-        return node.module or ""
+def _in_string(text: str, package: str) -> Iterator[str]:
+    """Yield the module that a string may be: "a.b", "a/b", or ".b", relative to the package.
+
+    The constant part of an f-string, f"{__package__}.b", is such a relative name too.
+    """
+    if match := _RELATIVE_TEXT.fullmatch(text):
+        yield _resolve(len(match[1]), match[2], package)
+    if _DOTTED_TEXT.fullmatch(text.strip("/")):
+        yield text.strip("/").replace("/", ".")
+
+
+def _resolve(level: int, module: str | None, package: str) -> str:
+    """Return the absolute name of a relative one; too many dots resolve to the top."""
+    if not level:
+        return module or ""
     parts = package.split(".")
-    above = parts[: max(len(parts) - node.level + 1, 0)]
-    return ".".join([*above, *([node.module] if node.module else [])])
+    above = parts[: max(len(parts) - level + 1, 0)]
+    return ".".join(filter(None, [*above, module]))
 
 
 def _in_bytes(data: bytes, package: str | None, words: Iterable[str]) -> Iterator[str]:

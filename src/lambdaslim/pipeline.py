@@ -91,10 +91,10 @@ class Pipeline:
             ChangedError: a file of the tree changed since the scan.
             BytecodeError: the target's interpreter fails.
         """
-        context = Context(Distributions.read(tree), self.knowledge)
-        run = _Run(context, Patterns(self.keep), tree)
+        context = Context(Distributions.read(tree), self.knowledge, Patterns(self.keep))
+        run = _Run(context, tree)
         run.findings.extend(context.distributions.findings)
-        for line in run.keep.unused(tree):
+        for line in context.keep.unused(tree):
             message = f"the keep pattern {line!r} matches nothing"
             run.findings.append(Finding("pattern-unused", message))
         for step in self.passes:
@@ -112,9 +112,8 @@ class Pipeline:
 class _Run:
     """The state of one run: the tree so far, and the record of what was done to it."""
 
-    def __init__(self, context: Context, keep: Patterns, tree: Tree) -> None:
+    def __init__(self, context: Context, tree: Tree) -> None:
         self.context = context
-        self.keep = keep
         self.tree = tree
         self.changes: list[Change] = []
         self.kept: list[Kept] = []
@@ -135,7 +134,7 @@ class _Run:
         self._commit(step, edits.values())
 
     def _forbidden(self, step: Pass, edit: Edit) -> str | None:
-        if line := self.keep.match(edit.path):
+        if line := self.context.keep.match(edit.path):
             return f"the keep pattern {line!r}"
         if rule := self.context.rule(step.name, edit.path):
             return rule.why

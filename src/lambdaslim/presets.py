@@ -40,7 +40,9 @@ def safe(target: Target, interpreter: Path | None = None) -> tuple[Pass, ...]:
         DropProvided(target.runtime.name, architecture=target.architecture),
         StripMetadata(),
         PromoteBytecode(python, interpreter),
-        StripBytecode(python),
+        # What is cached for a source that stayed is dead weight: it records the source's date,
+        # which no zip preserves, and the builder's path.
+        StripBytecode(),
     )
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 from lambdaslim.distributions import Distribution, Distributions
 from lambdaslim.knowledge import KeepRule, Knowledge
+from lambdaslim.patterns import Patterns
 from lambdaslim.tree import Decision, Tree
 
 
@@ -18,14 +19,17 @@ class Context:
     Attributes:
         distributions: who owned what in the tree as it was scanned.
         knowledge: the keep-rules in force.
+        keep: the user's keep patterns. The pipeline enforces them; a pass looks at them only if
+            what stays has consequences for other files.
     """
 
     distributions: Distributions
     knowledge: Knowledge = field(default_factory=Knowledge.bundled)
+    keep: Patterns = field(default_factory=lambda: Patterns(()))
 
     def rule(self, name: str, path: str) -> KeepRule | None:
         """Return the keep-rule that forbids the pass `name` to touch `path`, if there is one."""
-        for owner in self.distributions.owners.get(path, ()):
+        for owner in self.distributions.owners_of(path):
             for rule in self.knowledge.keep:
                 if name in rule.passes and _holds(rule, owner, path):
                     return rule

@@ -70,14 +70,12 @@ class DropProvided:
                 yield from self._dropped(unit, tree, context)
 
     def _dropped(self, unit: _Unit, tree: Tree, context: Context) -> Iterator[Decision]:
-        gone = set(unit)
         for name, row in unit.items():
-            mine = context.distributions[name]
-            yield _replacement(self.runtime, mine, row)
-            for path in mine.files:
-                owners = {owner.name for owner in context.distributions.owners[path]}
-                if path in tree and owners <= gone:
-                    yield Remove(path, f"{name} is provided by {self.runtime}")
+            yield _replacement(self.runtime, context.distributions[name], row)
+        for path in tree:
+            owners = {owner.name for owner in context.distributions.owners_of(path)}
+            if owners and owners <= set(unit):
+                yield Remove(path, f"{min(owners)} is provided by {self.runtime}")
 
 
 _Unit = Mapping[str, Provided]
@@ -102,9 +100,8 @@ class _Demands:
 
     def unmet(self) -> Iterator[str]:
         """Yield one clause per requirement that the provided versions are not known to meet."""
-        for name in self.context.distributions:
-            if name not in self.unit:
-                remaining = self.context.distributions[name]
+        for remaining in self.context.distributions.every:
+            if remaining.name not in self.unit:
                 yield from self._unmet_by(remaining, remaining.requires)
                 yield from self._unreadable(remaining)
 
@@ -163,11 +160,10 @@ def _meets(row: Provided, requirement: Requirement) -> bool:
 
 def _others(tree: Tree, context: Context, provided: frozenset[str]) -> bool:
     """Tell whether the tree holds a module that is no provided distribution's."""
-    owners = context.distributions.owners
     return any(
         path.endswith((".py", ".pyc", ".so"))
         and not path.startswith("bin/")
-        and not {owner.name for owner in owners.get(path, ())} & provided
+        and not {owner.name for owner in context.distributions.owners_of(path)} & provided
         for path in tree
     )
 
@@ -177,8 +173,8 @@ def _kept(unit: _Unit, reason: str) -> Iterator[Decision]:
 
 
 def _replacement(runtime: str, mine: Distribution, row: Provided) -> Finding:
-    provided = row.version or "an unrecorded version"
-    message = f"{runtime} provides {row.distribution} {provided} in place of {mine.version}"
+    provided, own = row.version or "an unrecorded version", mine.version or "an unknown version"
+    message = f"{runtime} provides {row.distribution} {provided} in place of {own}"
     try:
         older = bool(row.version and mine.version and Version(row.version) < Version(mine.version))
     except InvalidVersion:

@@ -66,7 +66,7 @@ class PromoteBytecode:
             jobs = (Source(path, tree[path].read()) for path in wanted)
             answers = compile_all(jobs, interpreter, root=self.root)
         else:
-            answers = _Promotion(self._target(), self.root, tree).answers(wanted)
+            answers = _Promotion(self._target(), self.root.rstrip("/"), tree).answers(wanted)
             yield from self._without_interpreter(answers)
         caches = _caches(tree)
         for path in wanted:
@@ -137,6 +137,8 @@ def _caches(tree: Tree) -> dict[str, list[str]]:
 def _decision(entry: Entry, answer: Compiled, caches: list[str] | tuple[()]) -> Iterator[Decision]:
     if answer.pyc is None:
         yield Keep(entry.path, f"its source stays: {answer.error}")
+        if answer.compiled:
+            yield Finding("bytecode-does-not-compile", f"{entry.path}: {answer.error}", entry.path)
         return
     for cache in caches:
         yield Remove(cache, "superseded by the promoted bytecode", follows=entry.path)
@@ -160,18 +162,19 @@ class _Promotion:
         cache = f"{directory}/" if directory else ""
         cache += f"__pycache__/{name.removesuffix('.py')}.{self.target.cache_tag}.pyc"
         if cache not in self.tree:
-            return Compiled(None, f"no bytecode of {self.target.runtime.name} is cached for it")
+            why = f"no bytecode of {self.target.runtime.name} is cached for it"
+            return Compiled(None, why, compiled=False)
         return self._promoted(self.tree[path], self.tree[cache].read())
 
     def _promoted(self, source: Entry, cached: bytes) -> Compiled:
         magic = self.target.runtime.magic
         data = source.read()
         if why := pyc.is_valid(cached, data, magic, source_mtime=_mtime(source)):
-            return Compiled(None, f"its cached bytecode is not valid: {why}")
+            return Compiled(None, f"its cached bytecode {why}", compiled=False)
         try:
             return Compiled(pyc.relocate(cached, data, magic, f"{self.root}/{source.path}"), None)
         except BytecodeError as error:
-            return Compiled(None, f"its cached bytecode cannot be used: {error.what}")
+            return Compiled(None, f"its cached bytecode {error.what}", compiled=False)
 
 
 def _mtime(entry: Entry) -> int | None:

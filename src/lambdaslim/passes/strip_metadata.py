@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -14,6 +14,7 @@ from lambdaslim.tree import Decision, Entry, Remove, Replace, Tree
 
 _INSIDE = re.compile(r"(?:^|/)[^/]+\.(?:dist-info|egg-info)(?:/(.+))?$")
 _LEGAL = re.compile(r"(?i)(?:^|/)(?:licen[cs]es?|copying|notice|authors|copyright)[^/]*(?:/|$)")
+_LICENCE_FILE = re.compile(rb"(?im)^License-File:(.*)$")
 _HEADERS = {"METADATA", "PKG-INFO"}
 # What importlib.metadata and pkg_resources ask for at run time. requires.txt states, for an
 # egg-info, what Requires-Dist states for a dist-info; namespace_packages.txt serves pkg_resources.
@@ -52,28 +53,33 @@ class StripMetadata:
         """Yield an edit for every metadata file that is cut or removed."""
         if self.keep == "all":
             return
-        for path, entry in tree.items():
-            if match := _INSIDE.search(path):
-                decision = self._edit(entry, match[1])
-                if decision:
-                    yield decision
-
-    def _edit(self, entry: Entry, inside: str | None) -> Decision | None:
-        if self.keep == "none":
-            return Remove(entry.path, "metadata of a distribution")
-        # An egg-info may be a single file, which then is the PKG-INFO itself.
-        if inside is None or inside in _HEADERS:
-            return _cut(entry)
-        if inside in _ASKED_FOR or _LEGAL.search(inside):
-            return None
-        return Remove(entry.path, "metadata that only installers read")
+        found = {path: match[1] for path in tree if (match := _INSIDE.search(path))}
+        named = _licence_files(tree, found)
+        for path, inside in found.items():
+            if self.keep == "none":
+                yield Remove(path, "metadata of a distribution")
+            # An egg-info may be a single file, which then is the PKG-INFO itself.
+            elif inside is None or inside in _HEADERS:
+                yield from _cut(tree[path])
+            elif not (inside in _ASKED_FOR or _LEGAL.search(inside) or path in named):
+                yield Remove(path, "metadata that only installers read")
 
 
-def _cut(entry: Entry) -> Decision | None:
+def _licence_files(tree: Tree, found: Iterable[str]) -> frozenset[str]:
+    """Return the files that a License-File header names, wherever installers put them."""
+    headers = {path: tree[path].read() for path in found if path.rpartition("/")[2] in _HEADERS}
+    return frozenset(
+        f"{path.rpartition('/')[0]}/{place}{match[1].decode('utf-8', 'replace').strip()}"
+        for path, data in headers.items()
+        for match in _LICENCE_FILE.finditer(metadata_headers(data))
+        for place in ("", "licenses/")
+    )
+
+
+def _cut(entry: Entry) -> Iterator[Decision]:
     data = entry.read()
     headers = metadata_headers(data)
     # Without a header there is nothing that we understand, so nothing is cut.
-    if not headers or headers == data or len(headers) > len(data):
-        return None
-    shorter = Entry.of(entry.path, headers, executable=entry.executable)
-    return Replace(entry.path, shorter, "metadata without its description")
+    if headers and headers != data and len(headers) <= len(data):
+        shorter = Entry.of(entry.path, headers, executable=entry.executable)
+        yield Replace(entry.path, shorter, "metadata without its description")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +16,9 @@ _NAMES = frozenset({"tests", "test"})
 # A cheap first look: only a source with one of the names in an import or after a dot or slash can
 # mention a test directory, and parsing all others would take most of the run.
 _WORD = re.compile(
-    rb"[./]tests?\b|\b(?:from|import)\b(?:(?:[^\n(]|\\\n)*|[^\n(]*\([^)]*)\btests?\b"
+    rb"[./]tests?\b"
+    rb"|\b(?:from|import)\b(?:[^\n\\]|\\\r?\n)*\btests?\b"
+    rb"|\bimport[ \t]*\((?:[^)#]|#[^\n]*)*\btests?\b"
 )
 _READ = (".py", ".pyc", ".so", ".pth", "/entry_points.txt")
 # pytest loads these by itself, and only when it runs tests.
@@ -57,24 +60,29 @@ class _Search:
 
     def __init__(self, tree: Tree, context: Context) -> None:
         self.tree = tree
-        self.owners = context.distributions.owners
+        self.context = context
+        self.owners_of = context.distributions.owners_of
         self.directories: dict[str, tuple[str, ...]] = {}
         for directory in sorted(d for d in tree.directories if d.rpartition("/")[2] in _NAMES):
             inside = any(directory.startswith(f"{outer}/") for outer in self.directories)
             owned = tuple(path for path in tree.under(directory) if self._is_recorded(path))
             if owned and not inside:
                 self.directories[directory] = owned
-        self._dotted = {self._module(d): d for d in self.directories}
+        self._all_code = self._code(tree)
+        self._dotted: dict[str, list[str]] = {}
+        for directory in self.directories:
+            self._dotted.setdefault(self._module(directory), []).append(directory)
 
     def _is_recorded(self, path: str) -> bool:
         """Tell whether a RECORD proves that a distribution installed the file.
 
         Without one, owned files are found by name, and the user's own tests may be among them.
         """
-        return any(owner.recorded for owner in self.owners.get(path, ()))
+        return any(owner.recorded for owner in self.owners_of(path))
 
     def _root(self, path: str) -> str:
-        return self.owners[path][0].root if path in self.owners else ""
+        owner = self.context.distributions.owner(path)
+        return owner.root if owner else ""
 
     def _module(self, directory: str) -> str:
         root = self._root(self.directories[directory][0])
@@ -82,12 +90,16 @@ class _Search:
 
     def only_code(self, directory: str) -> str | None:
         """Return why a directory is a distribution's whole code, if it is."""
-        mine = set(self.directories[directory])
-        for owner in self.owners[self.directories[directory][0]]:
-            code = (path for path in owner.files if path.endswith((".py", ".so", ".pyc")))
-            if all(path in mine for path in code):
-                return f"{owner.name} holds no other code"
+        mine = self._code(self.directories[directory])
+        for name, files in mine.items():
+            if files == self._all_code[name]:
+                return f"{name} holds no other code"
         return None
+
+    def _code(self, paths: Iterable[str]) -> Counter[str]:
+        """Count the files of code per distribution."""
+        code = (path for path in paths if path.endswith((".py", ".so", ".pyc")))
+        return Counter(owner.name for path in code for owner in self.owners_of(path))
 
     def needed(self, kept: Iterable[str]) -> dict[str, str]:
         """Return the directories that files outside of removed ones mention, with the reason.
@@ -98,18 +110,23 @@ class _Search:
         found: dict[str, str] = {}
         unread = self._outside(removed)
         while unread and removed:
-            new = {d: why for path in unread for d, why in self._mentions(path) if d in removed}
+            new: dict[str, str] = {}
+            for directory, why in (pair for path in unread for pair in self._mentions(path)):
+                if directory in removed:
+                    new.setdefault(directory, why)
             removed -= set(new)
             found |= new
             unread = [path for d in new for path in self.tree.under(d)]
         return found
 
     def _outside(self, removed: set[str]) -> list[str]:
-        below = {path for directory in removed for path in self.tree.under(directory)}
-        return [path for path in self.tree if path not in below]
+        """Return the files that stay, the user's own ones in the directories included."""
+        below = {path for directory in removed for path in self.directories[directory]}
+        kept = {path for path in below if self.context.keep.match(path)}
+        return [path for path in self.tree if path not in below or path in kept]
 
     def _mentions(self, path: str) -> Iterator[tuple[str, str]]:
-        if not f"/{path}".endswith(_READ) or path.endswith(f"/{_PYTEST_ONLY}"):
+        if not f"/{path}".endswith(_READ) or f"/{path}".endswith(f"/{_PYTEST_ONLY}"):
             return
         if "__pycache__" in path:
             return
@@ -119,8 +136,8 @@ class _Search:
         root = self._root(path)
         for name in mentioned(path.removeprefix(f"{root}/" if root else ""), data, _NAMES):
             for module in _prefixes(name):
-                if module in self._dotted:
-                    yield self._dotted[module], f"{path} imports or names {module}"
+                for directory in self._dotted.get(module, ()):
+                    yield directory, f"{path} imports or names {module}"
 
 
 def _prefixes(name: str) -> Iterator[str]:
