@@ -71,7 +71,6 @@ SPECIAL = [
     "[a-c]",
     "[]a]",
     "[!]a]",
-    "[a\\]]",
     "[[:alpha:]]",
 ]
 ESCAPED = ["\\*", "\\?", "\\a", "\\ ", "\\#", "\\!", "\\[", "\\\\"]
@@ -137,10 +136,8 @@ def above(path: str) -> list[str]:
 @example(line="a**b", paths=["aXb", "aa/b"])
 @example(line="[[:alpha:]]", paths=["a", "1"])
 @example(line="[[:digit:]]*", paths=["1a", "a"])
-@example(line="[a\\]]", paths=["a", "]", "a]"])
 @example(line="a/**/", paths=["a/b", "a/b/c"])
 @example(line="a\\  ", paths=["a", "a "])
-@example(line="a\t", paths=["a", "a\t"])
 @example(line="a/b/", paths=["a/b", "a/b/c", "x/a/b/c"])
 @example(line="\\#a", paths=["#a"])
 @example(line=" #a", paths=[" #a", "#a"])

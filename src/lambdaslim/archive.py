@@ -86,13 +86,15 @@ def write_zip(
 
     Raises:
         OutputError: the tree is too large for a zip or holds nothing, or `path` cannot be written.
+        UsageError: another level.
         ChangedError: a file of the tree changed since the scan.
         ArchiveError: the zip, read back, is not the tree (a fault of the disk, or ours).
     """
     final = Path(path)
+    compress = zlib_compressor(level)
     _refuse_unzippable(tree, final)
     with staged_file(final) as (file, temporary):
-        package = _stream(tree, file.write, zlib_compressor(level), workers)
+        package = _stream(tree, file.write, compress, workers)
         file.flush()
         _compare(package, temporary)
         if accept:
@@ -128,8 +130,11 @@ def write_dir(
     """
     final = Path(path)
     _refuse_empty(tree, final)
-    # A link to the directory stays one: what it leads to is replaced.
-    final = final.resolve() if final.is_symlink() else final
+    with output_errors(final):
+        # A link to the directory stays one: what it leads to is replaced.
+        final = final.resolve() if final.name in ("", "..") or final.is_symlink() else final
+    if not final.name:
+        raise OutputError("cannot be replaced", where=str(final), fix="name a new directory")
     with staged_directory(final, overwrite=overwrite) as temporary:
         _write_files(tree, temporary)
         written = scan(temporary)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from lambdaslim.errors import UsageError
 from lambdaslim.tree import Entry, digest_line
 
 STORED, DEFLATED = 0, 8
@@ -22,7 +23,9 @@ _BATCH = 256 * 1024
 
 
 def zlib_compressor(level: int = 9) -> Compressor:
-    """Return zlib's raw deflate at a level from 0 to 9."""
+    """Return zlib's raw deflate at a level from 0 to 9; raise `UsageError` for another."""
+    if level not in range(10):
+        raise UsageError("is no compression level", where=str(level), fix="choose 0 to 9")
 
     def compress(data: bytes) -> bytes:
         stream = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -67,7 +70,7 @@ def pack_all(
 
     Only a few batches are under way at a time, so memory is bounded by the largest files.
     """
-    count = workers or os.cpu_count() or 1
+    count = max(1, workers or os.cpu_count() or 1)
     pending: deque[Future[list[Packed]]] = deque()
     pool = ThreadPoolExecutor(count)
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 
 _DOTTED_TEXT = re.compile(r"[A-Za-z_]\w*(?:[./][A-Za-z_]\w*)+")
-_NAME_BACKWARDS = re.compile(rb"[A-Za-z0-9_./]*[A-Za-z_]")
 _RELATIVE_TEXT = re.compile(r"(\.+)([A-Za-z_][\w.]*)")
+_NAME_BACKWARDS = re.compile(rb"[A-Za-z0-9_./]*[A-Za-z_]")
 _LONGEST_NAME = 300
 
 
@@ -22,29 +23,45 @@ def package_of(path: str) -> str:
     return path.rpartition("/")[0].replace("/", ".")
 
 
-def mentioned(path: str, data: bytes, words: frozenset[str]) -> frozenset[str]:
-    """Return the dotted names with a part in `words` that a file may import.
+def mentions(path: str, data: bytes, modules: Collection[str]) -> frozenset[str]:
+    """Return those of `modules` (dotted names) that a file may import.
 
     In a Python source these are the targets of `import` and `from ... import` at any depth of the
     code (`from a import b` mentions `a.b`), and strings that look like a dotted name or a path
-    ("a.b", "a/b"). In other files (compiled code, entry points, and sources that do not parse)
-    names cannot be told from strings, so every dotted text counts, and in Python code every single
-    word as if it were imported relatively: that errs on the side of mentioning.
+    ("a.b", ".b", "a/b"). In bytecode, and in a source that does not parse, names stand apart and
+    cannot be told from strings: a module counts if its name and its package's are both there, or
+    its name alone, where the file lies in that package. Any other file mentions a module by its
+    dotted name or path.
 
     Args:
         path: POSIX path from the import root, which gives relative imports their package.
         data: the file's content.
-        words: the name parts of interest ("tests").
+        modules: the modules of interest.
     """
-    names: Iterable[str] = ()
+    package = package_of(path)
     if path.endswith(".py"):
-        try:
-            names = _in_source(data, package_of(path))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            names = _in_bytes(data, package_of(path), words)
-    else:
-        names = _in_bytes(data, package_of(path) if path.endswith(".pyc") else None, words)
-    return frozenset(name for name in names if not words.isdisjoint(name.split(".")))
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            return _within(_in_source(data, package), modules)
+    if path.endswith((".py", ".pyc")):
+        return frozenset(module for module in modules if _may_import(data, package, module))
+    return _within(_in_text(data, {module.rpartition(".")[2] for module in modules}), modules)
+
+
+def _within(names: Iterable[str], modules: Collection[str]) -> frozenset[str]:
+    """Return the modules that the names are, or lie in."""
+    wanted = frozenset(modules)
+    prefixes = (
+        ".".join(name.split(".")[:n]) for name in names for n in range(1, name.count(".") + 2)
+    )
+    return wanted.intersection(prefixes)
+
+
+def _may_import(data: bytes, package: str, module: str) -> bool:
+    parent, _, name = module.rpartition(".")
+    if name.encode() not in data:
+        return False
+    inside = f"{package}.".startswith(f"{parent}.")
+    return inside or parent.rpartition(".")[2].encode() in data
 
 
 def _in_source(data: bytes, package: str) -> list[str]:
@@ -85,24 +102,16 @@ def _resolve(level: int, module: str | None, package: str) -> str:
     return ".".join(filter(None, [*above, module]))
 
 
-def _in_bytes(data: bytes, package: str | None, words: Iterable[str]) -> Iterator[str]:
-    """Yield the dotted texts up to one of `words`, found by plain searches.
+def _in_text(data: bytes, words: Iterable[str]) -> Iterator[str]:
+    """Yield the dotted texts that reach to one of `words`, found by plain searches.
 
-    A regular expression that starts with a name would visit every byte of a 30 MB library. What
-    follows the word is not looked at: in bytecode it may be the tag of the next object.
+    A regular expression that starts with a name would visit every byte of a 30 MB library.
     """
-    parts = package.split(".") if package else []
     for word in words:
-        for separator in (b".", b"/"):
-            yield from _containing(data, separator + word.encode())
-        if package is not None and word.encode() in data:
-            yield from (".".join([*parts[:depth], word]) for depth in range(len(parts) + 1))
-
-
-def _containing(data: bytes, end: bytes) -> Iterator[str]:
-    place = data.find(end)
-    while place >= 0:
-        start = _NAME_BACKWARDS.match(data[max(place - _LONGEST_NAME, 0) : place][::-1])
-        if start:
-            yield (start[0][::-1] + end).decode("ascii").replace("/", ".")
-        place = data.find(end, place + 1)
+        for end in (f".{word}".encode(), f"/{word}".encode()):
+            place = data.find(end)
+            while place >= 0:
+                start = _NAME_BACKWARDS.match(data[max(place - _LONGEST_NAME, 0) : place][::-1])
+                if start:
+                    yield (start[0][::-1] + end).decode("ascii").replace("/", ".")
+                place = data.find(end, place + 1)

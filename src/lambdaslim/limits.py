@@ -71,14 +71,19 @@ def check(
     Raises:
         UsageError: another value of `upload`.
     """
-    if upload not in ("direct", "s3"):
-        raise UsageError("is no way to upload", where=upload, fix="choose direct or s3")
+    check_upload(upload)
     findings = [*_sizes(tree, zipped if upload == "direct" else None, layers)]
     if findings:
         heaviest = weigh(tree, distributions)[:_NAMED]
         names = ", ".join(f"{one.name} {one.size:,}" for one in heaviest)
         findings = [Finding(f.code, f"{f.message} Heaviest: {names}.", f.path) for f in findings]
     return (*findings, *_count(layers), *_names(tree))
+
+
+def check_upload(upload: str) -> None:
+    """Raise `UsageError` unless `upload` is "direct" or "s3"."""
+    if upload not in ("direct", "s3"):
+        raise UsageError("is no way to upload", where=upload, fix="choose direct or s3")
 
 
 def _sizes(tree: Tree, zipped: int | None, layers: Sequence[Tree]) -> Iterator[Finding]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from lambdaslim import limits, presets
@@ -21,6 +23,7 @@ from lambdaslim.staging import recover
 from lambdaslim.target import Target
 from lambdaslim.tree import Tree
 
+_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 _LIMIT_CODES = ("limit-unzipped", "limit-combined", "limit-zipped", "limit-layer-count")
 
 
@@ -123,11 +126,17 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     for name, value in {"keep": keep, "drop": drop, "skip": skip, "layers": layers}.items():
         if isinstance(value, str):
             raise UsageError("must be a list, not one string", where=name, fix=f"write [{value!r}]")
+    limits.check_upload(upload)
     target = Target.of(runtime, architecture)
     chosen = tuple(passes) if passes is not None else _preset(preset, target, interpreter)
     pipeline = Pipeline((*_dropping(drop), *_without(chosen, skip)), tuple(keep))
     sources = _paths(source)
-    _prepare(output, sources)
+    if output is None:
+        place = _in_place(sources)
+        if not dry_run:
+            recover(place)
+    else:
+        _refuse_inside(Path(output), sources)
     beside = tuple(load(path) for path in layers)
     tree = scan(*sources, symlinks=symlinks)
     progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
@@ -174,13 +183,6 @@ def _without(chosen: Iterable[Pass], names: Sequence[str]) -> Iterator[Pass]:
     return (step for step in steps if step.name not in names)
 
 
-def _prepare(output: StrPath | None, sources: Sequence[Path]) -> None:
-    if output is None:
-        recover(_in_place(sources))
-    else:
-        _refuse_inside(Path(output), sources)
-
-
 def load(path: StrPath) -> Tree:
     """Return the files of a zip, or of a directory, to be counted.
 
@@ -191,12 +193,12 @@ def load(path: StrPath) -> Tree:
 
 
 def _refuse_inside(output: Path, sources: Sequence[Path]) -> None:
-    place = output.resolve()
-    for source in sources:
-        top = source.resolve()
+    # What the output leads to, and, should it be a link, where the link itself lies.
+    places = (output.resolve(), output.parent.resolve() / output.name)
+    for top, place in product((source.resolve() for source in sources), places):
         if place.is_relative_to(top) or (top.is_relative_to(place) and top.exists()):
             raise OutputError(
-                f"is inside the source {source}, or holds it",
+                f"is inside the source {top}, or holds it",
                 where=str(output),
                 fix="write somewhere else, or slim in place",
             )
@@ -207,13 +209,16 @@ def _in_place(sources: Sequence[Path]) -> Path:
     if len(sources) != 1:
         raise UsageError("in place needs exactly one source", fix="name one directory")
     place = sources[0].resolve()
-    for precious in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.executable}:
-        if Path(precious).resolve().is_relative_to(place):
-            raise OutputError(
-                "holds the running Python and is never slimmed in place",
-                where=str(sources[0]),
-                fix="write to another directory",
-            )
+    own = {Path(path).resolve() for path in (sys.executable, *sysconfig.get_paths().values())}
+    libraries = {Path(sysconfig.get_path(name)).resolve() for name in _LIBRARIES}
+    if any(one.is_relative_to(place) for one in own | {Path(sys.prefix).resolve()}) or any(
+        place.is_relative_to(one) for one in libraries
+    ):
+        raise OutputError(
+            "is part of the running Python, or holds it, and is never slimmed in place",
+            where=str(sources[0]),
+            fix="write to another directory",
+        )
     return place
 
 

@@ -10,46 +10,111 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 from pathspec import GitIgnoreSpec
 
 from lambdaslim.errors import PatternError
 
-# Each wildcard multiplies the time of a failing match by the length of the path, so their number
-# bounds it; nobody needs more.
-_MOST_DEEP_WILDCARDS = 4
-_MOST_WILDCARDS = 12
+# A failing match takes time in the power of its wildcards: of stars, within a name, and of "**",
+# within a path. Nobody needs more of them.
+_MOST_STARS = 3
+_MOST_DEEP = 3
 _LONGEST_PATTERN = 1_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REPEATED_DEEP = re.compile(r"(?:(?<=/)|^)(?:\*\*/){2,}")
-_REPEATED_STAR = re.compile(r"\*{3,}")
+# An escaped character, or (group 1) a set of characters in brackets.
+_BRACKETS = re.compile(r"\\.|(\[[!^]?\]?(?:\[:\w+:\]|[^]])*\])")
+_CLASSES = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "digit": "0-9",
+    "lower": "a-z",
+    "upper": "A-Z",
+    "xdigit": "0-9A-Fa-f",
+}
 
 
-def _bounded(line: str) -> str:
-    """Return `line` with repeated wildcards collapsed (the meaning stays), or refuse it."""
-    shorter = _REPEATED_DEEP.sub("**/", _REPEATED_STAR.sub("**", line))
-    if (
-        shorter.count("**") > _MOST_DEEP_WILDCARDS
-        or shorter.count("*") > _MOST_WILDCARDS
-        or len(shorter) > _LONGEST_PATTERN
-    ):
-        raise PatternError(
-            "is too costly to match",
-            where=line[:200],
-            fix=f"use at most {_MOST_DEEP_WILDCARDS} '**', {_MOST_WILDCARDS} '*' "
-            f"and {_LONGEST_PATTERN} characters",
-        )
-    return shorter
+def _normalised(line: str) -> str:
+    """Return the pattern of a line without `!`, in the words of Git that pathspec understands.
+
+    Unescaped spaces at the end count for nothing, "a/**/" means the directories below a, and
+    `[[:alpha:]]` is written out.
+    """
+    shorter = re.sub(r"(?<!\\) +$", "", line)
+    shorter = _collapsed(shorter)
+    if shorter.endswith("/**/"):
+        shorter = shorter[:-1] + "/*/"
+    return _BRACKETS.sub(lambda m: _written_out(m[1], line) if m[1] else m[0], shorter)
 
 
-def _compiled(line: str) -> GitIgnoreSpec:
-    """Compile one line, turning every way in which a pattern is wrong into `PatternError`."""
+def _written_out(brackets: str, line: str) -> str:
+    for name in re.findall(r"\[:(\w+):\]", brackets):
+        if name not in _CLASSES:
+            fix = f"use one of {', '.join(_CLASSES)}, or list the characters"
+            raise PatternError(f"holds the unknown class [:{name}:]", where=line, fix=fix)
+        brackets = brackets.replace(f"[:{name}:]", _CLASSES[name])
+    return brackets
+
+
+def _refuse_strange(line: str) -> None:
+    """Refuse a line that matches nothing, means something else to others, or takes too long."""
+    if not line.removeprefix("!").strip():
+        raise PatternError("is empty", where=repr(line), fix="name a file or a directory")
+    if _CONTROL.search(line):
+        problem = "holds a control character, which no path of a package does"
+    elif any("\\" in brackets for brackets in _BRACKETS.findall(line)):
+        problem = "holds a backslash in brackets"
+    elif len(line) > _LONGEST_PATTERN:
+        problem = f"is longer than {_LONGEST_PATTERN} characters"
+    elif len(re.findall(r"\*\*+", line)) > _MOST_DEEP:
+        problem = f"holds more than {_MOST_DEEP} '**'"
+    elif any(part.count("*") > _MOST_STARS for part in line.split("/")):
+        problem = f"holds more than {_MOST_STARS} '*' in one name"
+    else:
+        return
+    raise PatternError(problem, where=line[:_LONGEST_PATTERN], fix="write a simpler pattern")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One compiled line; a comment has no `regex` and matches nothing."""
+
+    text: str
+    negated: bool
+    regex: re.Pattern[str] | None
+
+    @classmethod
+    def of(cls, text: str) -> _Line:
+        _refuse_strange(_collapsed(text))
+        if text.startswith("#"):
+            return cls(text, negated=False, regex=None)
+        negated = text.startswith("!")
+        pattern = _normalised(text.removeprefix("!"))
+        # After the "!", these characters stand for themselves.
+        pattern = f"\\{pattern}" if negated and pattern.startswith(("#", "!")) else pattern
+        return cls(text, negated, _compiled(pattern, text))
+
+    def matches(self, path: str) -> bool:
+        return self.regex is not None and self.regex.match(path) is not None
+
+
+def _collapsed(line: str) -> str:
+    """Return the line with repeated wildcards as one: they mean the same and cost more."""
+    return _REPEATED_DEEP.sub("**/", re.sub(r"\*{3,}", "**", line))
+
+
+def _compiled(pattern: str, line: str) -> re.Pattern[str] | None:
+    """Compile one pattern, turning every way in which it is wrong into `PatternError`.
+
+    pathspec translates it; its sets like `[!a]` would match a slash, which Git's do not.
+    """
     try:
         with warnings.catch_warnings():
             # A "[" inside brackets is legal in a pattern and only suspicious in a regex.
             warnings.simplefilter("ignore", FutureWarning)
-            return GitIgnoreSpec.from_lines([_bounded(line)])
+            regex = GitIgnoreSpec.from_lines([pattern]).patterns[0].regex
+            return re.compile(regex.pattern.replace("[^", "[^/")) if regex else None
     except (re.error, ValueError) as error:
         raise PatternError(
             f"is not a pattern: {error}", where=line, fix="write it as in a .gitignore file"
@@ -68,37 +133,29 @@ class Patterns:
     """
 
     lines: tuple[str, ...]
+    _compiled: tuple[_Line, ...] = field(init=False, repr=False, compare=False)
 
     def __init__(self, lines: Iterable[str]) -> None:
         """Check and store the lines."""
         object.__setattr__(self, "lines", tuple(lines))
-        for line in self.lines:
-            if not line.strip():
-                raise PatternError("is empty", where=repr(line), fix="name a file or a directory")
-            _compiled(line)
+        object.__setattr__(self, "_compiled", tuple(_Line.of(line) for line in self.lines))
 
     def __bool__(self) -> bool:
         """Tell whether there is any line."""
         return bool(self.lines)
 
-    @cached_property
-    def _spec(self) -> GitIgnoreSpec:
-        return sum((_compiled(line) for line in self.lines), GitIgnoreSpec([]))
-
     def match(self, path: str) -> str | None:
         """Return the line because of which `path` is matched, or None when it is not."""
-        if not self.lines:
-            return None
-        found = self._spec.check_file(path)
-        return self.lines[found.index] if found.include and found.index is not None else None
+        for line in reversed(self._compiled):
+            if line.matches(path):
+                return None if line.negated else line.text
+        return None
 
     def unused(self, paths: Iterable[str]) -> tuple[str, ...]:
         """Return the lines (comments aside) that match none of `paths`, `!` lines included."""
-        open_lines = {line: _compiled(line.removeprefix("!")) for line in self.lines}
-        open_lines = {line: spec for line, spec in open_lines.items() if line.lstrip()[0] != "#"}
+        open_lines = [line for line in self._compiled if line.regex is not None]
         for path in paths:
-            for line in [line for line, spec in open_lines.items() if spec.match_file(path)]:
-                del open_lines[line]
+            open_lines = [line for line in open_lines if not line.matches(path)]
             if not open_lines:
                 break
-        return tuple(open_lines)
+        return tuple(line.text for line in open_lines)

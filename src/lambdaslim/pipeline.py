@@ -152,7 +152,8 @@ class _Run:
             alone = edit.follows is not None and edit.follows not in edits
             return f"{edit.follows} is kept" if alone else None
         new = edit.entry.path
-        taken = new != edit.path and new in self.tree and new not in edits
+        stays = new in self.tree.directories or (new in self.tree and new not in edits)
+        taken = new != edit.path and stays
         return f"{new} is kept, and would be overwritten" if taken else None
 
     def _commit(self, step: Pass, edits: Iterable[Edit]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
+import struct
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
@@ -68,19 +73,17 @@ def scan_zip(path: StrPath) -> Tree:
         ScanError: no such file, no zip, or one without files.
         UnsafeNameError: a name that a package cannot hold.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-    except OSError as error:
-        raise ScanError(
-            f"cannot be read: {error.strerror}", where=str(path), fix="give a zip or a directory"
-        ) from error
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        raise ScanError(
-            f"cannot be read as a zip: {error}", where=str(path), fix="give a complete zip file"
-        ) from error
+    if not Path(path).is_file():
+        problem = "is neither a file nor a directory" if Path(path).exists() else "No such file"
+        raise ScanError(problem, where=str(path), fix="give a zip or a directory")
+    with _zip_errors(path), zipfile.ZipFile(path) as archive:
+        # An empty name has no last character for is_dir() to look at.
+        members = [m for m in archive.infolist() if not m.filename or not m.is_dir()]
     if not members:
         raise ScanError("holds no files", where=str(path), fix="give a package with files in it")
+    for name, count in Counter(member.filename for member in members).items():
+        if count > 1:
+            raise ScanError(f"is there {count} times in {path}", where=name, fix="build it again")
     return Tree(
         Entry(
             member.filename,
@@ -92,6 +95,35 @@ def scan_zip(path: StrPath) -> Tree:
     )
 
 
+# What zipfile raises for damaged, encrypted or exotic zips.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,
+    EOFError,
+    struct.error,
+    IndexError,
+    ValueError,
+    lzma.LZMAError,
+)
+
+
+@contextmanager
+def _zip_errors(path: StrPath) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ScanError(
+            f"cannot be read: {error.strerror or error}", where=str(path), fix="make it readable"
+        ) from error
+    except _ZIP_ERRORS as error:
+        raise ScanError(
+            f"cannot be read as a zip: {error}", where=str(path), fix="give a complete zip file"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class _ZipMember:
     """Content of a member of a zip."""
@@ -100,7 +132,7 @@ class _ZipMember:
     name: str
 
     def read(self) -> bytes:
-        with zipfile.ZipFile(self.archive) as archive:
+        with _zip_errors(self.archive), zipfile.ZipFile(self.archive) as archive:
             return archive.read(self.name)
 
 
@@ -195,18 +227,19 @@ class _Walk:
     def _visit(self, parent: _Directory, location: Path, path: str) -> Entry | _Directory:
         try:
             status = os.lstat(location)
+            link = location
             if stat.S_ISLNK(status.st_mode):
-                location = self._target(location)
+                location = self._target(link)
                 status = os.lstat(location)
         except OSError as error:
             raise self._refused(location, error.strerror or str(error)) from error
         if stat.S_ISDIR(status.st_mode):
             if _identity(status) in parent.above:
-                raise self._refused(location, "is a symlink to a directory above it")
+                raise self._refused(link, "is a symlink to a directory above it")
             above = parent.above | {_identity(status)}
             return _Directory(location, path, status.st_ino, above)
         if not stat.S_ISREG(status.st_mode):
-            raise self._refused(location, "is neither a file nor a directory")
+            raise self._refused(link, "is neither a file nor a directory")
         content = DiskFile(location, status.st_ino, status.st_size, status.st_mtime_ns)
         return Entry(path, status.st_size, bool(status.st_mode & stat.S_IXUSR), content)
 

@@ -6,6 +6,7 @@ renamed at the end. A leftover of a killed run is recognised by its name and by 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import sys
@@ -20,16 +21,15 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lambdaslim-partial")
+# A name in a directory holds 255 bytes on most systems; ours adds some to the output's.
+_LONGEST_SHOWN = 200
 
 
-def _lock_file(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lambdaslim-lock")
-
-
-def _old(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lambdaslim-old")
+def _beside(path: Path, purpose: str) -> Path:
+    """Return our sibling of an output for a purpose: partial, lock or old."""
+    raw = os.fsencode(path.name)
+    shown = path.name if len(raw) <= _LONGEST_SHOWN else hashlib.sha256(raw).hexdigest()
+    return path.with_name(f".{shown}.lambdaslim-{purpose}")
 
 
 @contextmanager
@@ -54,14 +54,14 @@ def staged_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     with output_errors(path):
         if path.is_dir():
             raise OutputError("is a directory", where=str(path), fix="name a file")
-        temporary = _partial(path)
+        temporary = _beside(path, "partial")
         descriptor = _locked(temporary, path)
-        # Windows renames no open file, so there the lock ends with the writing.
-        lock = None if os.name == "nt" else os.dup(descriptor)
+        lock = None
         try:
             # Closing before the rename tells what a network file system only says then; the lock
-            # lives on in the duplicate.
+            # lives on in a duplicate. Windows renames no open file, so there it ends earlier.
             with os.fdopen(descriptor, "w+b") as file:
+                lock = None if os.name == "nt" else os.dup(descriptor)
                 file.truncate()
                 yield file, temporary
                 file.flush()
@@ -86,9 +86,9 @@ def staged_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
             another run is writing it.
     """
     with output_errors(path), _directory_lock(path):
-        recover(path)
+        _recover(path)
         _refuse_used(path, overwrite=overwrite)
-        temporary = _partial(path)
+        temporary = _beside(path, "partial")
         remove_tree(temporary)
         temporary.mkdir(mode=0o755)
         try:
@@ -100,8 +100,19 @@ def staged_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def recover(path: Path) -> None:
-    """Put back a directory that a killed run had moved aside, or remove its leftovers."""
-    old = _old(path)
+    """Put back a directory that a killed run had moved aside, or remove its leftovers.
+
+    Raises:
+        OutputError: the run is still going, or its remains cannot be moved.
+    """
+    with output_errors(path):
+        if os.path.lexists(_beside(path, "old")):
+            with _directory_lock(path):
+                _recover(path)
+
+
+def _recover(path: Path) -> None:
+    old = _beside(path, "old")
     if old.is_dir() and not path.exists():
         old.rename(path)
     remove_tree(old)
@@ -109,6 +120,8 @@ def recover(path: Path) -> None:
 
 def remove_tree(path: Path) -> None:
     """Remove a directory without recursion (it may be 1,500 levels deep), following no link."""
+    if path.is_symlink():
+        path.unlink()
     if not os.path.lexists(path):
         return
     directories = [path]
@@ -138,19 +151,19 @@ def _swap(temporary: Path, path: Path) -> None:
     if not path.exists():
         temporary.rename(path)
     else:
-        path.rename(_old(path))
+        path.rename(_beside(path, "old"))
         try:
             temporary.rename(path)
         except BaseException:
-            _old(path).rename(path)
+            _beside(path, "old").rename(path)
             raise
-        remove_tree(_old(path))
+        remove_tree(_beside(path, "old"))
     _sync_directory(path.parent)
 
 
 @contextmanager
 def _directory_lock(path: Path) -> Iterator[None]:
-    lock = _lock_file(path)
+    lock = _beside(path, "lock")
     descriptor = _locked(lock, path)
     try:
         yield

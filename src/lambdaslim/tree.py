@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,10 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\:\ud800-\udfff]")
 # A zip stores the length of a name in two bytes.
 _LONGEST_PATH = 65_535
 _SHOWN = 300
+# Without waiting, so that a FIFO in the place of the file is seen and not waited for.
+_READ = os.O_RDONLY
+for _flag in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"):
+    _READ |= getattr(os, _flag, 0)
 
 
 class Content(Protocol):
@@ -56,20 +61,24 @@ class DiskFile:
 
     def read(self) -> bytes:
         """Return the file's bytes; raise `ChangedError` if it is not the scanned file any more."""
-        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         try:
-            descriptor = os.open(self.location, flags)
+            descriptor = os.open(self.location, _READ)
         except OSError as error:
             raise self._unreadable(error.strerror or str(error)) from error
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             self._compare(os.fstat(descriptor))
-            data = file.read()
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read()
             self._compare(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
         if len(data) != self.size:
             raise self._unreadable(f"held {self.size} bytes and now {len(data)}")
         return data
 
     def _compare(self, now: os.stat_result) -> None:
+        if not stat.S_ISREG(now.st_mode):
+            raise self._unreadable("is no regular file any more")
         if (now.st_ino, now.st_size, now.st_mtime_ns) != (self.inode, self.size, self.mtime_ns):
             raise self._unreadable("changed after it was scanned")
 
@@ -145,13 +154,14 @@ class Tree(Mapping[str, Entry]):
     Sorting is by code point, which for valid text is the order of the UTF-8 bytes.
     """
 
-    __slots__ = ("_entries", "_paths", "size")
+    __slots__ = ("_directories", "_entries", "_paths", "size")
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         """Sort the entries; raise `PlanError` for two of one path or a file that is a directory."""
         ordered = sorted(entries, key=lambda entry: entry.path)
         self._entries = {entry.path: entry for entry in ordered}
         self._paths = tuple(self._entries)
+        self._directories = frozenset(_implied(self._paths))
         #: Total bytes of all files.
         self.size = sum(entry.size for entry in ordered)
         if len(self._entries) != len(ordered):
@@ -186,13 +196,7 @@ class Tree(Mapping[str, Entry]):
     @property
     def directories(self) -> frozenset[str]:
         """Every directory that some file implies, without the top."""
-        found: set[str] = set()
-        for path in self._paths:
-            parent = path.rpartition("/")[0]
-            while parent and parent not in found:
-                found.add(parent)
-                parent = parent.rpartition("/")[0]
-        return frozenset(found)
+        return self._directories
 
     def under(self, directory: str) -> tuple[str, ...]:
         """Return the paths below `directory` ("" is the top), in order."""
@@ -212,6 +216,16 @@ class Tree(Mapping[str, Entry]):
             content = hashlib.sha256(entry.read()).hexdigest()
             whole.update(digest_line(entry.path, content, executable=entry.executable))
         return whole.hexdigest()
+
+
+def _implied(paths: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for path in paths:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in found:
+            found.add(parent)
+            parent = parent.rpartition("/")[0]
+    return found
 
 
 def digest_line(path: str, sha256: str, *, executable: bool) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lambdaslim.imports import mentioned
+from lambdaslim.imports import mentions
 from lambdaslim.passes.contract import Context
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 
@@ -134,12 +134,7 @@ class _Search:
         if path.endswith(".py") and not _WORD.search(data):
             return
         root = self._root(path)
-        for name in mentioned(path.removeprefix(f"{root}/" if root else ""), data, _NAMES):
-            for module in _prefixes(name):
-                for directory in self._dotted.get(module, ()):
-                    yield directory, f"{path} imports or names {module}"
-
-
-def _prefixes(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    return (".".join(parts[: n + 1]) for n in range(len(parts)) if parts[n] in _NAMES)
+        name = path.removeprefix(f"{root}/" if root else "")
+        for module in sorted(mentions(name, data, self._dotted)):
+            for directory in self._dotted[module]:
+                yield directory, f"{path} imports or names {module}"
