@@ -31,6 +31,7 @@ lint: $(VENV)/.wheel
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/build_runtimes.py --check
+	$(BIN)/python scripts/docs_reference.py --check
 
 types: $(VENV)/.wheel
 	@echo "== types"

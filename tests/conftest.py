@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lambdaslim.staging import remove_tree
 from vendored import Vendor, small_tree
 
 
@@ -23,6 +25,15 @@ def vendored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     cache: pytest.Cache | None = getattr(request.config, "cache", None)
     made = tmp_path_factory.mktemp("vendored") if cache is None else cache.mkdir("vendored")
     return Vendor(made)
+
+
+@pytest.fixture
+def deep_path(tmp_path: Path) -> Iterator[Path]:
+    """Return a directory for trees so deep that pytest itself could not remove them."""
+    yield tmp_path
+    for child in tmp_path.iterdir():
+        if child.is_dir():
+            remove_tree(child)
 
 
 @pytest.fixture

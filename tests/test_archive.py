@@ -354,15 +354,15 @@ def test_a_link_to_a_directory_that_holds_files_is_refused(tree: Tree, tmp_path:
 
 
 @posix_only
-def test_a_tree_1500_levels_deep_is_written_and_removed(tmp_path: Path) -> None:
+def test_a_tree_1500_levels_deep_is_written_and_removed(deep_path: Path) -> None:
     """Row 18."""
-    tree = scan(populate_deep(tmp_path / "deep", 1500))
-    assert write_zip(tree, tmp_path / "out.zip").content_digest == tree.digest()
-    write_dir(tree, tmp_path / "out")
-    assert scan(tmp_path / "out").digest() == tree.digest()
-    remove_tree(tmp_path / "out")
-    remove_tree(tmp_path / "deep")
-    assert os.listdir(tmp_path) == ["out.zip"]  # noqa: PTH208 - names
+    tree = scan(populate_deep(deep_path / "deep", 1500))
+    assert write_zip(tree, deep_path / "out.zip").content_digest == tree.digest()
+    write_dir(tree, deep_path / "out")
+    assert scan(deep_path / "out").digest() == tree.digest()
+    remove_tree(deep_path / "out")
+    remove_tree(deep_path / "deep")
+    assert os.listdir(deep_path) == ["out.zip"]  # noqa: PTH208 - names
 
 
 @posix_only

@@ -193,6 +193,12 @@ class TestPack:
         assert done.code == 0
         assert {"service.pyc", "handler.pyc"} < set(names(tmp_path / "out.zip"))
 
+    def test_comments_inside_an_import_take_no_time(self, small: Path) -> None:
+        names = "".join(f"    name{number},  # why it is imported\n" for number in range(12))
+        populate(small, {"mine.py": f"from shapes import (\n{names})\n"})
+        command = [*COMMAND, "pack", small, "-o", small.parent / "out.zip", "--runtime", RUNTIME]
+        subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=30)
+
     def test_an_existing_zip_is_replaced(self, small: Path) -> None:
         (small.parent / "out.zip").write_text("old")
         assert pack(small).code == 0

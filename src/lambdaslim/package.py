@@ -211,7 +211,8 @@ def _in_place(sources: Sequence[Path]) -> Path:
     place = sources[0].resolve()
     own = {Path(path).resolve() for path in (sys.executable, *sysconfig.get_paths().values())}
     libraries = {Path(sysconfig.get_path(name)).resolve() for name in _LIBRARIES}
-    if any(one.is_relative_to(place) for one in own | {Path(sys.prefix).resolve()}) or any(
+    own |= {Path(one).resolve() for one in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    if any(one.is_relative_to(place) for one in own) or any(
         place.is_relative_to(one) for one in libraries
     ):
         raise OutputError(

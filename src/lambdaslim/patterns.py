@@ -96,7 +96,7 @@ class _Line:
         return cls(text, negated, _compiled(pattern, text))
 
     def matches(self, path: str) -> bool:
-        return self.regex is not None and self.regex.match(path) is not None
+        return self.regex is not None and self.regex.search(path) is not None
 
 
 def _collapsed(line: str) -> str:
@@ -114,7 +114,7 @@ def _compiled(pattern: str, line: str) -> re.Pattern[str] | None:
             # A "[" inside brackets is legal in a pattern and only suspicious in a regex.
             warnings.simplefilter("ignore", FutureWarning)
             regex = GitIgnoreSpec.from_lines([pattern]).patterns[0].regex
-            return re.compile(regex.pattern.replace("[^", "[^/")) if regex else None
+            return re.compile(re.sub(r"\[\^(\]?)", r"[^\1/", regex.pattern)) if regex else None
     except (re.error, ValueError) as error:
         raise PatternError(
             f"is not a pattern: {error}", where=line, fix="write it as in a .gitignore file"
