@@ -18,7 +18,7 @@ _NAMES = frozenset({"tests", "test"})
 _WORD = re.compile(
     rb"[./]tests?\b"
     rb"|\b(?:from|import)\b(?:[^\n\\]|\\\r?\n)*\btests?\b"
-    rb"|\bimport[ \t]*\((?:[^)#]|#[^\n]*)*\btests?\b"
+    rb"|\bimport[ \t]*\((?:[^)#]|#[^\n]*\n)*\btests?\b"
 )
 _READ = (".py", ".pyc", ".so", ".pth", "/entry_points.txt")
 # pytest loads these by itself, and only when it runs tests.
