@@ -48,11 +48,14 @@ def _candidates() -> Iterator[Path]:
 
 
 def _pyenv_root() -> Path | None:
+    """Return where pyenv keeps its versions: above its command, since HOME may be another one."""
     pyenv = shutil.which("pyenv")
     if pyenv is None:
         return None
     answer = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=False)
-    return Path(answer.stdout.strip()) if answer.returncode == 0 else None
+    told = Path(answer.stdout.strip()) if answer.returncode == 0 else None
+    roots = (told, *Path(pyenv).resolve().parents)
+    return next((root for root in roots if root and (root / "versions").is_dir()), None)
 
 
 def _version(python: Path) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from disk import environment, leftovers, linux_only, populate, posix_only
+from disk import environment, leftovers, linux_only, populate, posix_only, run_python
 from lambdaslim import __version__
 from vendored import small_tree
 
@@ -196,7 +196,8 @@ class TestPack:
     def test_comments_inside_an_import_take_no_time(self, small: Path) -> None:
         names = "".join(f"    name{number},  # why it is imported\n" for number in range(12))
         populate(small, {"mine.py": f"from shapes import (\n{names})\n"})
-        command = [*COMMAND, "pack", small, "-o", small.parent / "out.zip", "--runtime", RUNTIME]
+        out = str(small.parent / "out.zip")
+        command = [*COMMAND, "pack", str(small), "-o", out, "--runtime", RUNTIME]
         subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=30)
 
     def test_an_existing_zip_is_replaced(self, small: Path) -> None:
@@ -457,7 +458,8 @@ class TestVendor:
         [
             [],
             ["--requirement"],
-            ["-e ."],
+            ["-e"],
+            ["--no-such-option"],
             ["-r", "missing.txt"],
             ["six", "--runtime", "python2.7"],
             ["six", "--arch", "mips"],
@@ -466,8 +468,7 @@ class TestVendor:
     def test_usage(self, tmp_path: Path, arguments: list[str]) -> None:
         head = ("vendor", "--into", "into", "--runtime", RUNTIME)
         done = run(*head, *arguments, cwd=tmp_path, PATH=str(tmp_path))
-        assert done.code in (2, 3)
-        assert (done.code == 3) == (arguments == ["-e ."])
+        assert done.code == 2
         assert done.err
         assert "Traceback" not in done.err
         assert list(tmp_path.iterdir()) == []
@@ -616,7 +617,7 @@ class TestUsage:
             (["--preset", "tiny"], "tiny: is not a preset; choose one of safe, classic"),
             (["--keep", "[z-a]"], "[z-a]: is not a pattern: "),
             (["--drop", ""], "'': is empty"),
-            (["--drop", "**/a/" * 11], "is too costly to match"),
+            (["--drop", "**/a/" * 11], "holds more than 3 '**'"),
             (["--arch", "mips"], "mips: is not an architecture of "),
             (
                 ["--runtime", "python2.7"],
@@ -783,12 +784,13 @@ class TestBadInput:
 
 @linux_only
 def test_an_escape_in_an_argument_is_shown_as_text(small: Path, tmp_path: Path) -> None:
-    done = pack(small, "--drop", f"{ESCAPE}[2J", out=tmp_path / f"{ESCAPE}.zip")
+    done = pack(small, out=tmp_path / f"{ESCAPE}.zip")
     assert done.code == 0
     assert ESCAPE not in done.out
-    assert r"'\x1b[2J' matches nothing" in done.out
     assert rf"wrote {tmp_path}/\x1b.zip" in done.out
-    assert ESCAPE not in pack(small, "--skip", f"{ESCAPE}[2J").complaint()
+    for option in ("--skip", "--keep", "--drop", "--preset", "--arch", "--layer"):
+        complaint = pack(small, option, f"{ESCAPE}[2J").complaint()
+        assert complaint.startswith(r"\x1b[2J: ")
 
 
 class TestStreams:
@@ -938,6 +940,42 @@ class TestTerminal:
     def test_json_has_no_colour(self, arguments: list[str | Path]) -> None:
         screen = on_terminals(*arguments, "--json")
         assert json.loads(screen.out)["written"]
+
+
+# An interruption between taking a lock and entering its block leaves the lock taken. It can come
+# wherever a thread starts or a result is waited for, while files are compressed.
+INTERRUPTED = """
+import sys, threading
+from lambdaslim import cli
+
+enter, left = threading.Condition.__enter__, int(sys.argv[1])
+
+def interrupted(self):
+    global left
+    got, frame, names = enter(self), sys._getframe(), set()
+    while frame:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    if "pack_all" in names and threading.current_thread() is threading.main_thread():
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+    return got
+
+threading.Condition.__enter__ = interrupted
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_ctrl_c_at_a_bad_moment_ends_the_run(small: Path, moment: int) -> None:
+    out = small.parent / "out.zip"
+    populate(small, {f"data/{number}.bin": "x" * 1_000_000 for number in range(40)})
+    arguments = ("pack", small, "-o", out, "--runtime", RUNTIME)
+    done = run_python(INTERRUPTED, str(moment), *arguments, timeout=20)
+    assert done.returncode == 130
+    assert leftovers(small.parent) == []
+    assert not out.exists()
 
 
 @posix_only

@@ -251,16 +251,22 @@ def _refuse_unzippable(tree: Tree, path: Path | None) -> None:
 
 def _write_files(tree: Tree, directory: Path) -> None:
     for name in sorted(tree.directories):
-        (directory / name).mkdir(mode=0o755)
-        (directory / name).chmod(0o755)
+        place = _place(directory, name)
+        place.mkdir(mode=0o755)
+        place.chmod(0o755)
     directory.chmod(0o755)
     for entry in tree.values():
-        data = entry.read()
-        with output_errors(directory / entry.path), (directory / entry.path).open("xb") as file:
+        data, place = entry.read(), _place(directory, entry.path)
+        with output_errors(place), place.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        (directory / entry.path).chmod(0o755 if entry.executable else 0o644)
+        place.chmod(0o755 if entry.executable else 0o644)
+
+
+def _place(directory: Path, path: str) -> Path:
+    """Return where a path of a tree is, in the bytes of UTF-8 whatever the locale's encoding."""
+    return directory / os.fsdecode(path.encode())
 
 
 def _directory_digest(tree: Tree) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lambdaslim import __version__
@@ -25,7 +27,11 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: those of the process); return the exit code."""
-    given = _parser().parse_args(arguments)
+    _open_streams()
+    try:
+        given = _parser().parse_args(arguments)
+    finally:
+        _write("")
     given.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     with suppress(ValueError):  # only the main thread may set handlers
         signal.signal(signal.SIGTERM, _terminated)
@@ -60,15 +66,32 @@ def _answer(given: argparse.Namespace) -> int:
         "runtimes": commands.list_runtimes,
     }[given.command]
     answer = function(given, _progress)
-    try:
-        sys.stdout.write(answer.text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _write(answer.text)
     if answer.complaint:
         _complain(answer.complaint)
     return answer.code
+
+
+def _open_streams() -> None:
+    """Make the standard streams take any text, and exist: a caller may have closed them."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for the life of the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would make the interpreter complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A reader that has gone (`| head`) has read enough.
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def _progress(line: str) -> None:
@@ -132,7 +155,8 @@ def _add_slimming(parser: argparse.ArgumentParser, *, runtime_required: bool) ->
     _add_many(parser, "--skip", "PASS", "a pass to leave out (see `lambdaslim passes`)")
     _add_limits(parser)
     add("--allow-oversize", action="store_true", help="write the package though over a limit")
-    add("--symlinks", default="refuse", choices=("refuse", "inside", "follow"))
+    text = "refuse (default), or take what links inside the sources, or all links, lead to"
+    add("--symlinks", default="refuse", choices=("refuse", "inside", "follow"), help=text)
     add("--interpreter", metavar="PATH", help="a Python of the runtime's version to compile with")
     add("--dry-run", action="store_true", help="report, but write nothing")
     _add_json(parser)

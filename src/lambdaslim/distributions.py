@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import importlib.metadata
 import io
 import posixpath
@@ -10,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -141,7 +142,7 @@ class Distributions(Mapping[str, Distribution]):
         for distribution in self.every:
             for path in distribution.files:
                 found[path] = (*found.get(path, ()), distribution)
-        return MappingProxyType(found)
+        return found
 
     def owners_of(self, path: str) -> tuple[Distribution, ...]:
         """Return who owns a path; bytecode that a pass put somewhere belongs with its source."""
@@ -242,32 +243,43 @@ class _Reader:
         if text := self.read("RECORD").decode("utf-8", "replace"):
             return self._inside(self._rows(text), self.root)
         if text := self.read("installed-files.txt").decode("utf-8", "replace"):
-            return self._inside(text.splitlines(), self.directory)
+            return self._inside(((line, "") for line in text.splitlines()), self.directory)
         return None
 
-    def _rows(self, text: str) -> Iterator[str]:
+    def _rows(self, text: str) -> Iterator[tuple[str, str]]:
+        """Yield the path and the hash of each row."""
         try:
             lines = io.StringIO(text, newline="")
-            yield from (row[0] for row in csv.reader(lines, strict=True) if row)
+            yield from (
+                (row[0], row[1] if row[1:] else "") for row in csv.reader(lines, strict=True) if row
+            )
         except csv.Error as error:
             self._bad_rows.append(str(error))
 
-    def _inside(self, rows: Iterable[str], base: str) -> frozenset[str]:
+    def _inside(self, rows: Iterable[tuple[str, str]], base: str) -> frozenset[str]:
         """Resolve recorded paths; those that leave the tree are never acted on."""
         found: set[str] = set()
-        for row in rows:
-            path = posixpath.normpath(posixpath.join(base, self._local(row, base)))
+        for row, digest in rows:
+            path = posixpath.normpath(posixpath.join(base, self._local(row, digest, base)))
             if path.startswith(("/", "../")):
                 self._outside.append(row)
             elif path in self.tree:
                 found.add(path)
         return frozenset(found)
 
-    def _local(self, row: str, base: str) -> str:
-        """Return where a recorded path is: with --target, scripts are moved into the tree."""
+    def _local(self, row: str, digest: str, base: str) -> str:
+        """Return where a recorded file is: with --target, pip moves scripts into the tree.
+
+        The hash tells that a file there is the recorded one and not the user's.
+        """
         row = row.replace("\\", "/")
         script = _SCRIPT.match(row)
-        return script[1] if script and posixpath.join(base, script[1]) in self.tree else row
+        moved = posixpath.join(base, script[1]) if script else ""
+        if not script or moved not in self.tree:
+            return row
+        content = hashlib.sha256(self.tree[moved].read()).digest()
+        same = base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
+        return script[1] if digest == f"sha256={same}" else row
 
     def _named(self) -> Iterator[str]:
         """Yield the files of the import packages, by top_level.txt or by the name."""

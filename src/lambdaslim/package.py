@@ -19,7 +19,7 @@ from lambdaslim.limits import Upload
 from lambdaslim.passes import ALL, Exclude, Pass
 from lambdaslim.pipeline import Pipeline, Result
 from lambdaslim.scanner import StrPath, Symlinks, scan, scan_zip
-from lambdaslim.staging import recover
+from lambdaslim.staging import recover, refuse_used
 from lambdaslim.target import Target
 from lambdaslim.tree import Tree
 
@@ -136,7 +136,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         if not dry_run:
             recover(place)
     else:
-        _refuse_inside(Path(output), sources)
+        _refuse_output(os.fspath(output), sources)
     beside = tuple(load(path) for path in layers)
     tree = scan(*sources, symlinks=symlinks)
     progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
@@ -160,9 +160,11 @@ def zipped_before(result: Result, package: Package) -> int:
 
 
 def _paths(source: StrPath | Sequence[StrPath]) -> list[Path]:
-    if isinstance(source, (str, os.PathLike)):
-        return [Path(source)]
-    return [Path(one) for one in source]
+    several = [source] if isinstance(source, (str, os.PathLike)) else source
+    if not all(map(os.fspath, several)):
+        fix = "name a directory; '.' is the working directory"
+        raise UsageError("an empty path is no source", fix=fix)
+    return [Path(one) for one in several]
 
 
 def _preset(name: str, target: Target, interpreter: StrPath | None) -> tuple[Pass, ...]:
@@ -190,6 +192,16 @@ def load(path: StrPath) -> Tree:
         ScanError: it is neither, or cannot be read.
     """
     return scan(path, symlinks=Symlinks.INSIDE) if Path(path).is_dir() else scan_zip(path)
+
+
+def _refuse_output(path: str, sources: Sequence[Path]) -> None:
+    """Refuse an impossible output before any work, and in a dry run too."""
+    output = Path(path)
+    if not path:
+        raise OutputError("an empty path is no output", fix="name a zip or a directory")
+    _refuse_inside(output, sources)
+    if not path.endswith(".zip"):
+        refuse_used(output)
 
 
 def _refuse_inside(output: Path, sources: Sequence[Path]) -> None:

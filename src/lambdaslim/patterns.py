@@ -25,6 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REPEATED_DEEP = re.compile(r"(?:(?<=/)|^)(?:\*\*/){2,}")
 # An escaped character, or (group 1) a set of characters in brackets.
 _BRACKETS = re.compile(r"\\.|(\[[!^]?\]?(?:\[:\w+:\]|[^]])*\])")
+_STARS = re.compile(r"\\.|\*+")
 _CLASSES = {
     "alnum": "0-9A-Za-z",
     "alpha": "A-Za-z",
@@ -69,7 +70,7 @@ def _refuse_strange(line: str) -> None:
         problem = f"is longer than {_LONGEST_PATTERN} characters"
     elif len(re.findall(r"\*\*+", line)) > _MOST_DEEP:
         problem = f"holds more than {_MOST_DEEP} '**'"
-    elif any(part.count("*") > _MOST_STARS for part in line.split("/")):
+    elif any(len(re.findall(r"(?<!\\)\*", name)) > _MOST_STARS for name in line.split("/")):
         problem = f"holds more than {_MOST_STARS} '*' in one name"
     else:
         return
@@ -100,8 +101,21 @@ class _Line:
 
 
 def _collapsed(line: str) -> str:
-    """Return the line with repeated wildcards as one: they mean the same and cost more."""
-    return _REPEATED_DEEP.sub("**/", re.sub(r"\*{3,}", "**", line))
+    """Return the line with repeated wildcards as one: they mean the same and cost more.
+
+    Stars that share a name with something else are one star; alone they are "**".
+    """
+    names = line.split("/")
+    alone = [set(name) == {"*"} and len(name) > 1 for name in names]
+    fewer = [
+        "**" if deep else _STARS.sub(_one_star, name)
+        for name, deep in zip(names, alone, strict=True)
+    ]
+    return _REPEATED_DEEP.sub("**/", "/".join(fewer))
+
+
+def _one_star(found: re.Match[str]) -> str:
+    return "*" if found[0].startswith("*") else found[0]
 
 
 def _compiled(pattern: str, line: str) -> re.Pattern[str] | None:

@@ -70,7 +70,16 @@ NAMES: tuple[str, ...] = tuple(_PRESETS)
 
 
 def preset(name: str, target: Target, interpreter: Path | None = None) -> tuple[Pass, ...]:
-    """Return the passes of a preset for a target; raise `UsageError` for an unknown name."""
+    """Return the passes of a preset, to run as they are or to change.
+
+    Args:
+        name: "safe" or "classic".
+        target: what the package is for.
+        interpreter: path of a Python of the target's version, to compile with; None looks for one.
+
+    Raises:
+        UsageError: an unknown name.
+    """
     if name not in _PRESETS:
         fix = f"choose one of {', '.join(NAMES)}"
         raise UsageError("is not a preset", where=name, fix=fix)

@@ -55,6 +55,10 @@ def scan(*directories: StrPath, symlinks: Symlinks | str = Symlinks.REFUSE) -> T
     if not directories:
         raise ScanError("no source directory was given", fix="name at least one directory")
     policy = _policy(symlinks)
+    if not all(map(os.fspath, directories)):
+        raise ScanError(
+            "an empty path is no directory", fix="name it; '.' is the working directory"
+        )
     trees = [_scan_one(Path(directory), policy) for directory in directories]
     return reduce(_overlay, trees)
 
@@ -201,7 +205,8 @@ class _Walk:
         while pending:
             directory = pending.pop()
             for name in self._names(directory):
-                path = clean_path(f"{directory.path}/{name}" if directory.path else name)
+                shown = _portable(name)
+                path = clean_path(f"{directory.path}/{shown}" if directory.path else shown)
                 found = self._visit(directory, directory.location / name, path)
                 if isinstance(found, _Directory):
                     pending.append(found)
@@ -263,6 +268,11 @@ class _Walk:
     @staticmethod
     def _refused(location: Path, why: str) -> ScanError:
         return ScanError(why, where=str(location), fix="remove it or make it readable")
+
+
+def _portable(name: str) -> str:
+    """Return a name as UTF-8, whatever the locale's encoding; bad bytes become surrogates."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

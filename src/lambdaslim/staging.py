@@ -87,7 +87,7 @@ def staged_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """
     with output_errors(path), _directory_lock(path):
         _recover(path)
-        _refuse_used(path, overwrite=overwrite)
+        refuse_used(path, overwrite=overwrite)
         temporary = _beside(path, "partial")
         remove_tree(temporary)
         temporary.mkdir(mode=0o755)
@@ -138,7 +138,8 @@ def remove_tree(path: Path) -> None:
         directory.rmdir()
 
 
-def _refuse_used(path: Path, *, overwrite: bool) -> None:
+def refuse_used(path: Path, *, overwrite: bool = False) -> None:
+    """Raise `OutputError` if `path` is a file, or holds files that may not be replaced."""
     if path.exists() and not path.is_dir():
         raise OutputError("is not a directory", where=str(path), fix="name a directory")
     if not overwrite and path.is_dir() and any(path.iterdir()):
