@@ -46,9 +46,11 @@ ADVICE = {
     "metadata-outside": "Nothing. Such rows are never acted on.",
     "provided-replaces": "Nothing, if the runtime's version is good enough. To ship your own, "
     "`--skip drop-provided`.",
+    "provided-unknown": "Skip `drop-provided`, or test the function with the runtime's version.",
     "provided-older": "Make sure that your code needs nothing newer. To ship your own, "
     "`--skip drop-provided`.",
     "provided-unmet": 'Use `when="compatible"`, or change the requirement.',
+    "editable-leftover": "Install the project without `-e`, so that its files are in the package.",
     "bytecode-no-interpreter": "Install that Python, or name one with `--interpreter`. See "
     "[without the target's interpreter](../how-to/without-target-interpreter.md).",
     "bytecode-does-not-compile": "Nothing, if no program imports the file. It stays a source.",

@@ -26,6 +26,7 @@ from lambdaslim.errors import SlimError
 PUBLIC = [
     "Change",
     "Context",
+    "Decision",
     "Entry",
     "Finding",
     "Keep",

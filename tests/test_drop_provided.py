@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -56,7 +57,7 @@ def test_all_of_the_unit_goes() -> None:
     names = [name for name, (_, unit) in provided(RUNTIME).items() if unit == "sdk"]
     result = drop(*(dist(name, "0.1") for name in names))
     assert list(result.after) == [HANDLER]
-    assert codes(result) == ["provided-replaces"] * 7
+    assert Counter(codes(result)) == {"provided-replaces": 5, "provided-unknown": 2}
 
 
 @pytest.mark.parametrize("name", sorted(n for n, (_, u) in provided(RUNTIME).items() if u == "sdk"))
@@ -194,7 +195,7 @@ def test_an_unrecorded_version_does_not_meet_a_specifier() -> None:
 def test_an_unrecorded_version_serves_without_a_specifier() -> None:
     result = drop(dist("urllib3", "2.5.0"), dist("app", requires=["urllib3"]))
     assert dropped(result) == {"urllib3"}
-    assert codes(result) == ["provided-replaces"]
+    assert codes(result) == ["provided-unknown"]
 
 
 def test_a_url_is_never_met() -> None:

@@ -136,7 +136,9 @@ def test_a_wrong_argument_is_named_and_nothing_is_written(
 ) -> None:
     place = None if output is None else source.parent / output
     before = below(source.parent)
-    message = refused(kind, lambda: slim(source, place, **options), before, source.parent)
+    message = refused(
+        kind, lambda: slim(source, place, in_place=place is None, **options), before, source.parent
+    )
     (value,) = options.values()
     assert (value if isinstance(value, str) else value[0]) in message or next(
         iter(options)
@@ -154,7 +156,7 @@ def test_an_unknown_name_is_answered_with_those_that_exist(source: Path) -> None
 @pytest.mark.parametrize("count", [0, 2])
 def test_in_place_needs_exactly_one_source(source: Path, count: int) -> None:
     before = below(source.parent)
-    refused(UsageError, lambda: slim([source] * count, None), before, source.parent)
+    refused(UsageError, lambda: slim([source] * count, in_place=True), before, source.parent)
 
 
 def test_no_source_is_refused(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_a_source_that_is_no_directory_of_files_is_refused(
 
 def test_a_missing_source_in_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScanError):
-        slim(tmp_path / "missing", None)
+        slim(tmp_path / "missing", in_place=True)
     assert not any(tmp_path.iterdir())
 
 
@@ -310,10 +312,10 @@ def test_a_dry_run_writes_nothing_and_plans_what_a_run_does(
 ) -> None:
     place = None if output is None else source.parent / output
     before = below(source.parent)
-    planned = slim(source, place, passes=NO_TEXT, dry_run=True)
+    planned = slim(source, place, in_place=place is None, passes=NO_TEXT, dry_run=True)
     assert below(source.parent) == before
     assert planned.package.path is None
-    done = slim(source, place, passes=NO_TEXT)
+    done = slim(source, place, in_place=place is None, passes=NO_TEXT)
     assert planned.result.changes == done.result.changes
     assert planned.package.content_digest == done.package.content_digest
     if output == "out.zip":
@@ -336,7 +338,7 @@ def test_progress_is_told_in_lines(source: Path) -> None:
 
 
 def too_large(source: Path, output: Path | None, *, dry_run: bool = False) -> Slimmed:
-    return slim(source, output, passes=(Inflate(),), dry_run=dry_run)
+    return slim(source, output, in_place=output is None, passes=(Inflate(),), dry_run=dry_run)
 
 
 @pytest.mark.parametrize("output", ["out.zip", "out", None])
@@ -385,7 +387,9 @@ def test_layers_count(source: Path) -> None:
 def test_a_package_over_a_limit_is_written_on_request(source: Path) -> None:
     layer = populate(source.parent / "layer", {"a.py": ""})
     output = source.parent / "out.zip"
-    slimmed = slim(source, output, passes=(), layers=[layer] * 6, allow_oversize=True)
+    slimmed = slim(
+        source, output, in_place=output is None, passes=(), layers=[layer] * 6, allow_oversize=True
+    )
     assert [finding.code for finding in slimmed.findings] == ["limit-layer-count"]
     assert read_back(output).content_digest == slimmed.package.content_digest
 
@@ -401,9 +405,9 @@ def test_a_warning_refuses_only_the_strict(source: Path) -> None:
     output = source.parent / "out.zip"
     before = below(source.parent)
     with pytest.raises(RefusedError, match="pattern-unused: a warning"):
-        slim(source, output, passes=(Warn(),), strict=True)
+        slim(source, output, in_place=output is None, passes=(Warn(),), strict=True)
     assert below(source.parent) == before
-    assert slim(source, output, passes=(Warn(),)).package.path == output
+    assert slim(source, output, in_place=output is None, passes=(Warn(),)).package.path == output
 
 
 def test_information_refuses_nobody(source: Path) -> None:
@@ -421,7 +425,7 @@ def test_everything_removed_is_refused(source: Path) -> None:
     before = below(source.parent)
     for output in (source.parent / "out.zip", source.parent / "out", None):
         with pytest.raises(OutputError, match="no file is left"):
-            slim(source, output, passes=(), drop=["*"])
+            slim(source, output, in_place=output is None, passes=(), drop=["*"])
     assert below(source.parent) == before
 
 
@@ -434,7 +438,7 @@ def test_a_source_that_changes_on_the_way_is_refused(source: Path) -> None:
             (source / "app.py").write_text("changed\n" * 9)
 
     with pytest.raises(ChangedError) as caught:
-        slim(source, output, passes=NO_TEXT, progress=meddle)
+        slim(source, output, in_place=output is None, passes=NO_TEXT, progress=meddle)
     assert caught.value.where == str(source / "app.py")
     assert output.read_bytes() == OLD
     assert not leftovers(source.parent)
@@ -447,7 +451,7 @@ def test_a_symlink_that_is_refused_changes_nothing(source: Path, tmp_path: Path)
     before = below(tmp_path)
     for output in (tmp_path / "out.zip", tmp_path / "out", None):
         with pytest.raises(ScanError):
-            slim(source, output)
+            slim(source, output, in_place=output is None)
     assert below(tmp_path) == before
 
 

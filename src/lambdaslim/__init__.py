@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from lambdaslim.presets import preset
     from lambdaslim.scanner import scan
     from lambdaslim.target import Target
-    from lambdaslim.tree import Entry, Keep, Remove, Replace, Tree
+    from lambdaslim.tree import Decision, Entry, Keep, Remove, Replace, Tree
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Change",
     "Context",
+    "Decision",
     "Entry",
     "Finding",
     "Keep",
@@ -64,7 +65,7 @@ _HOMES = {
     "presets": ("preset",),
     "scanner": ("scan",),
     "target": ("Target",),
-    "tree": ("Entry", "Keep", "Remove", "Replace", "Tree"),
+    "tree": ("Decision", "Entry", "Keep", "Remove", "Replace", "Tree"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lambdaslim.deflate import DEFLATED, Compressor, Packed, pack_all, zlib_compressor
 from lambdaslim.errors import OutputError
-from lambdaslim.scanner import scan
+from lambdaslim.scanner import StrPath, scan
 from lambdaslim.staging import output_errors, staged_directory, staged_file
 from lambdaslim.strictzip import read_back
 from lambdaslim.tree import Tree
@@ -33,8 +33,6 @@ _REGULAR = 0o100000
 # These values announce a ZIP64 record, so a zip without one holds less.
 _MOST_FILES = 0xFFFF
 _MOST_BYTES = 0xFFFFFFFF
-
-StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +111,17 @@ def measure_zip(tree: Tree, *, level: int = 9, workers: int | None = None) -> Pa
     return _stream(tree, len, zlib_compressor(level), workers)
 
 
+def measure_dir(tree: Tree) -> Package:
+    """Return the package that `write_dir` would write, without writing it; `path` is None.
+
+    Raises:
+        OutputError: the tree holds nothing.
+        ChangedError: a file of the tree changed since the scan.
+    """
+    _refuse_empty(tree, None)
+    return Package(None, len(tree), tree.size, None, None, None, tree.digest())
+
+
 def write_dir(
     tree: Tree, path: StrPath, *, overwrite: bool = False, accept: Accept | None = None
 ) -> Package:
@@ -137,11 +146,12 @@ def write_dir(
         raise OutputError("cannot be replaced", where=str(final), fix="name a new directory")
     with staged_directory(final, overwrite=overwrite) as temporary:
         _write_files(tree, temporary)
+        package = measure_dir(tree)
+        # Windows has no x bit to read back.
+        expected = package.content_digest if os.name != "nt" else _plain(tree).digest()
         written = scan(temporary)
-        digest = _directory_digest(tree)
-        if _directory_digest(written) != digest:
+        if (written if os.name != "nt" else _plain(written)).digest() != expected:
             raise OutputError("was not written as planned", where=str(final), fix="check the disk")
-        package = Package(None, len(tree), tree.size, None, None, None, tree.digest())
         if accept:
             accept(package)
     return replace(package, path=final)
@@ -269,8 +279,5 @@ def _place(directory: Path, path: str) -> Path:
     return directory / os.fsdecode(path.encode())
 
 
-def _directory_digest(tree: Tree) -> str:
-    """Return the content digest, without modes where the system has no x bit."""
-    if os.name != "nt":
-        return tree.digest()
-    return Tree(replace(entry, executable=False) for entry in tree.values()).digest()
+def _plain(tree: Tree) -> Tree:
+    return Tree(replace(entry, executable=False) for entry in tree.values())

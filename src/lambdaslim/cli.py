@@ -41,8 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return _VENDORING if isinstance(error, VendorError) else _USAGE
     except KeyboardInterrupt:
-        _complain("interrupted; no output was written")
-        return 130
+        _complain("interrupted")
+        # All temporaries are removed by now. A usual exit would wait for compressing threads, for
+        # ever if the interrupt came while one of their locks was held.
+        os._exit(130)
     except OSError as error:
         _complain(f"{error}; check the path and the disk")
         return _USAGE

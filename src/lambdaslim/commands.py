@@ -56,6 +56,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
         slimmed = package.slim(
             given.source,
             output,
+            in_place=output is None,
             runtime=given.runtime,
             architecture=given.arch,
             preset=given.preset,
@@ -94,8 +95,12 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
 
 
 def _refuse_home(sources: list[str]) -> None:
+    try:
+        home = Path.home().resolve()
+    except RuntimeError:  # a user without one, as in many containers
+        return
     for source in sources:
-        if Path.home().resolve().is_relative_to(Path(source).resolve()):
+        if home.is_relative_to(Path(source).resolve()):
             raise OutputError(
                 "is or holds your home directory and is never slimmed in place",
                 where=source,

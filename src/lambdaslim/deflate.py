@@ -81,7 +81,8 @@ def pack_all(
         while pending:
             yield from pending.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Without waiting: an interrupt may have come while this thread held a lock of the pool.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _pack_batch(batch: list[Entry], compress: Compressor) -> list[Packed]:

@@ -135,6 +135,10 @@ class Distributions(Mapping[str, Distribution]):
         """Return the number of distributions."""
         return len(self._by_name)
 
+    def copies(self, name: str) -> tuple[Distribution, ...]:
+        """Return every copy of a distribution, by its normalised name."""
+        return tuple(one for one in self.every if one.name == name)
+
     @cached_property
     def owners(self) -> Mapping[str, tuple[Distribution, ...]]:
         """The distributions that own each owned path (several share a namespace's files)."""
@@ -168,11 +172,13 @@ def _metadata_places(tree: Tree) -> list[str]:
     outer = [
         place
         for place in found
-        if not any(
-            _METADATA.search(above) or f"{above}/__init__.py" in tree for above in _above(place)
-        )
+        if not any(_METADATA.search(above) or _is_package(above, tree) for above in _above(place))
     ]
     return sorted(outer, key=lambda place: (place.count("/"), place))
+
+
+def _is_package(directory: str, tree: Tree) -> bool:
+    return f"{directory}/__init__.py" in tree or f"{directory}/__init__.pyc" in tree
 
 
 def _above(path: str) -> Iterator[str]:

@@ -78,8 +78,19 @@ def _in_node(node: ast.AST, package: str) -> Iterator[str]:
         base = _resolve(node.level, node.module, package)
         yield base
         yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
+    elif _lists_submodules(node):
+        words = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
+        yield from (f"{package}.{word}" for word in words if isinstance(word, str))
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield from _in_string(node.value, package)
+
+
+def _lists_submodules(node: ast.AST) -> bool:
+    """Tell whether a node lists names that `import *` or a lazy loader imports as submodules."""
+    if isinstance(node, ast.keyword):
+        return node.arg in ("fromlist", "submodules")
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets)
 
 
 def _in_string(text: str, package: str) -> Iterator[str]:

@@ -31,9 +31,11 @@ class Interpreter:
 
 
 def find(
-    python: tuple[int, int], executable: str | os.PathLike[str] | None = None
+    python: tuple[int, int], magic: int, executable: str | os.PathLike[str] | None = None
 ) -> Interpreter | None:
     """Return an interpreter of exactly this version, or None when the machine has none.
+
+    Its bytecode must have the magic number that the runtime reads: a pre-release has another.
 
     Looks at `executable` if given, else at the running interpreter, then for `pythonX.Y` on PATH.
     Each is run once to prove its version: a name on PATH may be a shim that fails.
@@ -44,9 +46,9 @@ def find(
     name = "python{}.{}".format(*python)
     if executable is not None:
         found = ask(str(executable))
-        if found is None or found.python != python:
+        if found is None or (found.python, found.magic) != (python, magic):
             raise TargetError(
-                f"is not a CPython {name.removeprefix('python')}",
+                f"is no released CPython {name.removeprefix('python')}",
                 where=str(executable),
                 fix=f"give the path of a {name}, or none",
             )
@@ -54,7 +56,8 @@ def find(
     candidates = [sys.executable] if sys.version_info[:2] == python else []
     candidates += [path for path in (shutil.which(name),) if path]
     answers = (ask(candidate) for candidate in candidates if candidate)
-    return next((found for found in answers if found and found.python == python), None)
+    wanted = (python, magic)
+    return next((one for one in answers if one and (one.python, one.magic) == wanted), None)
 
 
 @cache

@@ -11,7 +11,14 @@ from itertools import product
 from pathlib import Path
 
 from lambdaslim import limits, presets
-from lambdaslim.archive import Package, measure_zip, write_dir, write_zip, zip_size
+from lambdaslim.archive import (
+    Package,
+    measure_dir,
+    measure_zip,
+    write_dir,
+    write_zip,
+    zip_size,
+)
 from lambdaslim.deflate import pack_all, zlib_compressor
 from lambdaslim.errors import OutputError, SlimError, UsageError
 from lambdaslim.findings import Finding, Severity
@@ -23,6 +30,7 @@ from lambdaslim.staging import recover, refuse_used
 from lambdaslim.target import Target
 from lambdaslim.tree import Tree
 
+_PROJECTS = (".git", ".hg", ".svn", "pyproject.toml", "setup.py")
 _LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 _LIMIT_CODES = ("limit-unzipped", "limit-combined", "limit-zipped", "limit-layer-count")
 
@@ -79,8 +87,9 @@ class RefusedError(SlimError):
 
 def slim(  # noqa: PLR0913 - one call for the whole road, every option by keyword
     source: StrPath | Sequence[StrPath],
-    output: StrPath | None,
+    output: StrPath | None = None,
     *,
+    in_place: bool = False,
     runtime: str | None = None,
     architecture: str = "x86_64",
     preset: str = "safe",
@@ -100,9 +109,10 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     """Slim directories of installed packages into a Lambda package.
 
     Args:
-        source: one directory or several, overlaid; they are never changed.
+        source: one directory or several, overlaid; not changed unless `in_place`.
         output: a path that ends in `.zip` for a zip, else a directory that does not exist or is
-            empty. None replaces the (one) source itself, in place.
+            empty.
+        in_place: replace the (one) source itself instead of writing an output.
         runtime: like "python3.13"; by default that of the running interpreter.
         architecture: "x86_64" or "arm64".
         preset: "safe" or "classic".
@@ -127,7 +137,12 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         if isinstance(value, str):
             raise UsageError("must be a list, not one string", where=name, fix=f"write [{value!r}]")
     limits.check_upload(upload)
+    if in_place == (output is not None):
+        raise UsageError("either an output or in_place is needed", fix="give one of the two")
     target = Target.of(runtime, architecture)
+    if passes is not None and interpreter is not None:
+        fix = "give it to PromoteBytecode"
+        raise UsageError("is for presets and not for your own passes", where="interpreter", fix=fix)
     chosen = tuple(passes) if passes is not None else _preset(preset, target, interpreter)
     pipeline = Pipeline((*_dropping(drop), *_without(chosen, skip)), tuple(keep))
     sources = _paths(source)
@@ -144,7 +159,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
     refusal = _Refusal(strict=strict, allow_oversize=allow_oversize)
     delivery = _Delivery(target, result, beside, upload, refusal)
-    return delivery.measured() if dry_run else delivery.to(output, sources)
+    return delivery.measured(output) if dry_run else delivery.to(output, sources)
 
 
 def zipped_before(result: Result, package: Package) -> int:
@@ -194,13 +209,19 @@ def load(path: StrPath) -> Tree:
     return scan(path, symlinks=Symlinks.INSIDE) if Path(path).is_dir() else scan_zip(path)
 
 
+def _is_zip(output: StrPath) -> bool:
+    return os.fspath(output).lower().endswith(".zip")
+
+
 def _refuse_output(path: str, sources: Sequence[Path]) -> None:
     """Refuse an impossible output before any work, and in a dry run too."""
     output = Path(path)
     if not path:
         raise OutputError("an empty path is no output", fix="name a zip or a directory")
+    if "\0" in path:
+        raise OutputError("holds a NUL character", where=path, fix="choose another name")
     _refuse_inside(output, sources)
-    if not path.endswith(".zip"):
+    if not _is_zip(path):
         refuse_used(output)
 
 
@@ -221,6 +242,12 @@ def _in_place(sources: Sequence[Path]) -> Path:
     if len(sources) != 1:
         raise UsageError("in place needs exactly one source", fix="name one directory")
     place = sources[0].resolve()
+    if marks := [name for name in _PROJECTS if (place / name).exists()]:
+        raise OutputError(
+            f"is a project ({marks[0]}), whose sources slimming would replace",
+            where=str(sources[0]),
+            fix="slim a directory of installed packages, or write to another directory",
+        )
     own = {Path(path).resolve() for path in (sys.executable, *sysconfig.get_paths().values())}
     libraries = {Path(sysconfig.get_path(name)).resolve() for name in _LIBRARIES}
     own |= {Path(one).resolve() for one in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
@@ -260,14 +287,15 @@ class _Delivery:
     upload: Upload
     refuses: _Refusal
 
-    def measured(self) -> Slimmed:
-        return self._checked(measure_zip(self.result.after))
+    def measured(self, output: StrPath | None) -> Slimmed:
+        zipped = output is not None and _is_zip(output)
+        return self._checked((measure_zip if zipped else measure_dir)(self.result.after))
 
     def to(self, output: StrPath | None, sources: Sequence[Path]) -> Slimmed:
         tree = self.result.after
         if output is None:
             package = write_dir(tree, sources[0].resolve(), overwrite=True, accept=self._checked)
-        elif str(output).endswith(".zip"):
+        elif _is_zip(output):
             package = write_zip(tree, output, accept=self._checked)
         else:
             package = write_dir(tree, output, accept=self._checked)

@@ -151,6 +151,9 @@ class Patterns:
 
     def __init__(self, lines: Iterable[str]) -> None:
         """Check and store the lines."""
+        if isinstance(lines, str):
+            fix = f"write [{lines!r}]"
+            raise PatternError("is one string where a list is meant", where=lines, fix=fix)
         object.__setattr__(self, "lines", tuple(lines))
         object.__setattr__(self, "_compiled", tuple(_Line.of(line) for line in self.lines))
 

@@ -32,7 +32,7 @@ _CLASSIC_OTHERS = ("/numpy/doc/",)
 
 
 def safe(target: Target, interpreter: Path | None = None) -> tuple[Pass, ...]:
-    """Return the default: what no program can notice, and provided modules where they serve."""
+    """Return the default: what programs do not notice, and provided modules where they serve."""
     python = "{}.{}".format(*target.python)
     return (
         StripInstallerLeftovers(),

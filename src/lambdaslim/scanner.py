@@ -17,7 +17,7 @@ from functools import reduce
 from pathlib import Path
 
 from lambdaslim.errors import OverlayError, ScanError, UsageError
-from lambdaslim.tree import DiskFile, Entry, Tree, clean_path
+from lambdaslim.tree import Bytes, DiskFile, Entry, Tree, clean_path
 
 StrPath = str | os.PathLike[str]
 
@@ -83,6 +83,8 @@ def scan_zip(path: StrPath) -> Tree:
     with _zip_errors(path), zipfile.ZipFile(path) as archive:
         # An empty name has no last character for is_dir() to look at.
         members = [m for m in archive.infolist() if not m.filename or not m.is_dir()]
+        # Opening the zip once for each of these would take minutes for a large one.
+        metadata = {m.filename: archive.read(m) for m in members if "-info/" in m.filename}
     if not members:
         raise ScanError("holds no files", where=str(path), fix="give a package with files in it")
     for name, count in Counter(member.filename for member in members).items():
@@ -93,7 +95,9 @@ def scan_zip(path: StrPath) -> Tree:
             member.filename,
             member.file_size,
             bool(member.external_attr >> 16 & stat.S_IXUSR),
-            _ZipMember(Path(path), member.filename),
+            Bytes(metadata[member.filename])
+            if member.filename in metadata
+            else _ZipMember(Path(path), member.filename),
         )
         for member in members
     )
@@ -160,6 +164,9 @@ def _scan_one(directory: Path, symlinks: Symlinks) -> Tree:
 def _overlay(below: Tree, above: Tree) -> Tree:
     shared = [path for path in above if path in below]
     for path in shared:
+        # Caches tell who made them, so they differ between installs of the same source.
+        if "__pycache__" in path.split("/"):
+            continue
         if below[path].read() != above[path].read():
             first, second = _origin(below[path]), _origin(above[path])
             raise _clash(path, f"has different contents in {first} and {second}")

@@ -6,6 +6,7 @@ renamed at the end. A leftover of a killed run is recognised by its name and by 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -111,11 +112,26 @@ def recover(path: Path) -> None:
                 _recover(path)
 
 
+def _discard(old: Path) -> None:
+    """Remove what the new directory has replaced; what cannot be removed is moved out of the way.
+
+    The new directory is in its place by then, so a file of another user must not be a failure.
+    """
+    try:
+        remove_tree(old)
+    except OSError:
+        for number in range(1, 1000):
+            aside = old.with_name(f"{old.name}-{number}")
+            if not aside.exists():
+                old.rename(aside)
+                return
+
+
 def _recover(path: Path) -> None:
     old = _beside(path, "old")
     if old.is_dir() and not path.exists():
         old.rename(path)
-    remove_tree(old)
+    _discard(old)
 
 
 def remove_tree(path: Path) -> None:
@@ -152,13 +168,14 @@ def _swap(temporary: Path, path: Path) -> None:
     if not path.exists():
         temporary.rename(path)
     else:
-        path.rename(_beside(path, "old"))
+        old = _beside(path, "old")
+        path.rename(old)
         try:
             temporary.rename(path)
         except BaseException:
-            _beside(path, "old").rename(path)
+            old.rename(path)
             raise
-        remove_tree(_beside(path, "old"))
+        _discard(old)
     _sync_directory(path.parent)
 
 
@@ -184,15 +201,31 @@ def _locked(temporary: Path, path: Path) -> int:
         descriptor = os.open(temporary, flags, 0o666)
         try:
             _lock(descriptor)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), temporary.stat()):
-                    return descriptor
+            if _is_ours(descriptor, temporary):
+                return descriptor
         except OSError as error:
             os.close(descriptor)
+            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                raise
             raise OutputError(
                 "is being written by another run", where=str(path), fix="wait for that run to end"
             ) from error
         os.close(descriptor)
+
+
+def _is_ours(descriptor: int, temporary: Path) -> bool:
+    """Tell whether a locked file is the one of that name, and of no other name.
+
+    A file that has a second name is somebody else's: its name is taken back, its content left.
+    """
+    status = os.fstat(descriptor)
+    with suppress(FileNotFoundError):
+        if not os.path.samestat(status, temporary.lstat()):
+            return False
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            return True
+        temporary.unlink()
+    return False
 
 
 if sys.platform == "win32":
@@ -215,8 +248,10 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _sync_directory(directory: Path) -> None:
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        # The rename has happened, so what a file system cannot flush is no failure any more.
+        with suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

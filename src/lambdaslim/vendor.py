@@ -340,6 +340,9 @@ def _version(command: tuple[str, ...], environment: Mapping[str, str]) -> str | 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for the installer: all but those that redirect it."""
     kept = {name: value for name, value in variables.items() if name not in _REDIRECTING}
+    if certificates := kept.get("PIP_CERT"):
+        # uv asks for no setting of pip's, and whoever gave pip certificates needs them.
+        kept.setdefault("SSL_CERT_FILE", certificates)
     return {**kept, "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from lambdaslim.distributions import Distributions, source_of
+from lambdaslim.distributions import Distributions
 from lambdaslim.tree import Tree
 
 #: The name under which files that no distribution owns are counted.
@@ -33,7 +33,7 @@ def weigh(tree: Tree, distributions: Distributions | None = None) -> tuple[Weigh
     sizes: Counter[str] = Counter()
     files: Counter[str] = Counter()
     for path, entry in tree.items():
-        owner = known.owner(path) or known.owner(source_of(path) or path)
+        owner = known.owner(path)
         name = owner.name if owner else OWN_FILES
         sizes[name] += entry.size
         files[name] += 1

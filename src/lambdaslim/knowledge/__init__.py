@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 
 from lambdaslim.errors import DataError, SlimError
 from lambdaslim.patterns import Patterns
@@ -84,13 +85,20 @@ def parse(text: str, name: str) -> tuple[KeepRule, ...]:
         raise _malformed(name, str(error)) from error
     if unknown := set(document) - {"keep"}:
         raise _malformed(name, f"unknown table {min(unknown)!r}")
-    return tuple(_rule(row, f"{name}, [[keep]] {n}") for n, row in enumerate(document["keep"], 1))
+    rows = document.get("keep", [])
+    return tuple(_rule(row, f"{name}, [[keep]] {n}") for n, row in enumerate(rows, 1))
 
 
 def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
     wanted = set(KeepRule.__dataclass_fields__)
     if wrong := sorted(wanted ^ set(row)):
         raise _malformed(where, f"missing or unknown key {wrong[0]!r}")
+    if row["distribution"] != canonicalize_name(row["distribution"]):
+        raise _malformed(where, f"{row['distribution']!r} is not normalised")
+    if not str(row["evidence"]).startswith("https://"):
+        raise _malformed(where, "the evidence is no link")
+    if isinstance(row["passes"], str) or isinstance(row["checked"], str) or not row["passes"]:
+        raise _malformed(where, "passes and checked are lists, and passes is not empty")
     try:
         return KeepRule(
             distribution=str(row["distribution"]),

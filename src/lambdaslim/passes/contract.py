@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Protocol
 
-from lambdaslim.distributions import Distribution, Distributions
+from lambdaslim.distributions import Distributions
 from lambdaslim.knowledge import KeepRule, Knowledge
 from lambdaslim.patterns import Patterns
 from lambdaslim.tree import Decision, Tree
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """What every pass of a run may know beside the tree as the passes before left it.
 
@@ -29,17 +30,24 @@ class Context:
 
     def rule(self, name: str, path: str) -> KeepRule | None:
         """Return the keep-rule that forbids the pass `name` to touch `path`, if there is one."""
-        for owner in self.distributions.owners_of(path):
-            for rule in self.knowledge.keep:
-                if name in rule.passes and _holds(rule, owner, path):
-                    return rule
+        for rule, prefix in self._rules:
+            below = path.startswith(prefix) and name in rule.passes
+            if below and rule.paths.match(path.removeprefix(prefix)) is not None:
+                return rule
         return None
 
+    @cached_property
+    def _rules(self) -> tuple[tuple[KeepRule, str], ...]:
+        """The rules that concern a distribution of the tree, and where that is installed.
 
-def _holds(rule: KeepRule, owner: Distribution, path: str) -> bool:
-    if not rule.concerns(owner.name, owner.version):
-        return False
-    return rule.paths.match(path.removeprefix(f"{owner.root}/" if owner.root else "")) is not None
+        Its files are told by their paths and not by its RECORD, which a slimmed tree has no more.
+        """
+        return tuple(
+            (rule, f"{one.root}/" if one.root else "")
+            for one in self.distributions.every
+            for rule in self.knowledge.keep
+            if rule.concerns(one.name, one.version)
+        )
 
 
 class Pass(Protocol):

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from lambdaslim.distributions import Distribution, required_name
 from lambdaslim.errors import UsageError
@@ -100,6 +100,11 @@ class _Demands:
 
     def unmet(self) -> Iterator[str]:
         """Yield one clause per requirement that the provided versions are not known to meet."""
+        for name, row in self.unit.items():
+            if not all(copy.recorded for copy in self.context.distributions.copies(name)):
+                yield f"{name}, but no RECORD tells which files are yours"
+            elif row.observed is None:
+                yield f"{name}, as far as anybody infers: nobody has observed it"
         for remaining in self.context.distributions.every:
             if remaining.name not in self.unit:
                 yield from self._unmet_by(remaining, remaining.requires)
@@ -175,8 +180,7 @@ def _kept(unit: _Unit, reason: str) -> Iterator[Decision]:
 def _replacement(runtime: str, mine: Distribution, row: Provided) -> Finding:
     provided, own = row.version or "an unrecorded version", mine.version or "an unknown version"
     message = f"{runtime} provides {row.distribution} {provided} in place of {own}"
-    try:
-        older = bool(row.version and mine.version and Version(row.version) < Version(mine.version))
-    except InvalidVersion:
-        older = False
+    if row.version is None:
+        return Finding("provided-unknown", message, mine.metadata)
+    older = mine.version is not None and Version(row.version) < Version(mine.version)
     return Finding("provided-older" if older else "provided-replaces", message, mine.metadata)

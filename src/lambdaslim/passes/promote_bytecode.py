@@ -38,7 +38,7 @@ class PromoteBytecode:
             identifiers, scripts, directories without `__init__` inside packages): they are data.
 
     Raises:
-        TargetError: a malformed version, or an interpreter of another one.
+        TargetError: a malformed version, one of no runtime, or an interpreter of another one.
     """
 
     name: ClassVar[str] = "promote-bytecode"
@@ -48,8 +48,8 @@ class PromoteBytecode:
     importable_only: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a malformed version."""
-        parse_python(self.python)
+        """Refuse a malformed or unknown version."""
+        self._target()
 
     def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
         """Yield a replacement per promoted source, and the removal of its caches."""
@@ -61,7 +61,8 @@ class PromoteBytecode:
                 yield Keep(path, why)
             else:
                 wanted.append(path)
-        interpreter = find(parse_python(self.python), self.interpreter)
+        runtime = self._target().runtime
+        interpreter = find(runtime.python, runtime.magic, self.interpreter)
         if interpreter:
             jobs = (Source(path, tree[path].read()) for path in wanted)
             answers = compile_all(jobs, interpreter, root=self.root)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lambdaslim.findings import Finding
 from lambdaslim.passes.contract import Context
 from lambdaslim.tree import Decision, Entry, Keep, Remove, Tree
 
@@ -23,6 +24,7 @@ _BUILDER_PATH = re.compile(
 )
 # The system's own Python, which people write into scripts of theirs as well.
 _SYSTEM_PATH = re.compile(rb"\A#!\s*/(?:usr/)?(?:local/)?bin/python")
+_ABSOLUTE = re.compile(rb"(?m)^(?:/|[A-Za-z]:[\\/]).*$")
 # Windows launchers are executables of that system.
 _WINDOWS_LAUNCHER = b"MZ"
 
@@ -54,6 +56,15 @@ class StripInstallerLeftovers:
             for path in tree.under(prefix.removesuffix("/")):
                 if path.endswith(".pth") and "/" not in path.removeprefix(prefix):
                     yield Keep(path, "its lines run when Lambda adds the package to its path")
+                    yield from _editable(tree[path])
+
+
+def _editable(entry: Entry) -> Iterator[Finding]:
+    """Report an editable installation: a `.pth` whose line is a path of the build machine."""
+    if found := _ABSOLUTE.search(entry.read()):
+        named = found[0].decode("utf-8", "replace").strip()
+        message = f"{entry.path} names {named}, which is not in the package"
+        yield Finding("editable-leftover", message, entry.path)
 
 
 def _scripts(tree: Tree, context: Context, prefix: str) -> Iterator[Remove]:

@@ -13,7 +13,9 @@ from lambdaslim.passes.contract import Context
 from lambdaslim.tree import Decision, Entry, Remove, Replace, Tree
 
 _INSIDE = re.compile(r"(?:^|/)[^/]+\.(?:dist-info|egg-info)(?:/(.+))?$")
-_LEGAL = re.compile(r"(?i)(?:^|/)(?:licen[cs]es?|copying|notice|authors|copyright)[^/]*(?:/|$)")
+_LEGAL = re.compile(
+    r"(?i)^sboms/|(?:^|/)(?:licen[cs]es?|copying|notice|authors|copyright)[^/]*(?:/|$)"
+)
 _LICENCE_FILE = re.compile(rb"(?im)^License-File:(.*)$")
 _HEADERS = {"METADATA", "PKG-INFO"}
 # What importlib.metadata and pkg_resources ask for at run time. requires.txt states, for an
@@ -32,7 +34,7 @@ class StripMetadata:
 
     Attributes:
         keep: "none" removes the directories. "minimal" keeps METADATA (or PKG-INFO) cut to its
-            header lines, entry_points.txt, top_level.txt and licence files, which is enough for
+            header lines, entry_points.txt, top_level.txt, licences and SBOMs, which is enough for
             importlib.metadata, entry points, and vulnerability scanners. "all" removes nothing.
 
     Raises:

@@ -15,12 +15,13 @@ from lambdaslim.tree import Decision, Keep, Remove, Tree
 _NAMES = frozenset({"tests", "test"})
 # A cheap first look: only a source with one of the names in an import or after a dot or slash can
 # mention a test directory, and parsing all others would take most of the run.
-_WORD = re.compile(
-    rb"[./]tests?\b"
-    rb"|\b(?:from|import)\b(?:[^\n\\]|\\\r?\n)*\btests?\b"
-    rb"|\bimport[ \t]*\((?:[^)#]|#[^\n]*\n)*\btests?\b"
-)
+_WORD = re.compile(rb"\btests?\b")
+_NAMED = re.compile(rb"[./]tests?\b|__all__|\bsubmodules\b|\bfromlist\b")
+_IMPORT = re.compile(rb"\bimport\b")
+# Bytes after an "import" in which its names are looked for; real ones take fewer.
+_REACH = 4_000
 _READ = (".py", ".pyc", ".so", ".pth", "/entry_points.txt")
+_AROUND = re.compile(r"(?:^|/)(?:[^/]+\.(?:dist|egg)-info|__pycache__)/")
 # pytest loads these by itself, and only when it runs tests.
 _PYTEST_ONLY = "conftest.py"
 
@@ -30,7 +31,7 @@ class StripTests:
     """Remove directories named exactly `tests` or `test` that distributions own.
 
     A directory stays when a file outside of all removed ones imports it, names it in a string or an
-    entry point, when a keep-rule names it, or when its distribution holds no other code. Files that
+    entry point, when a keep-rule names it, or when its distribution holds nothing else. Files that
     no RECORD lists are the user's and stay.
     """
 
@@ -52,7 +53,7 @@ class StripTests:
         for path in found.directories[directory]:
             if rule := context.rule(self.name, path):
                 return rule.why
-        return found.only_code(directory)
+        return found.whole_payload(directory)
 
 
 class _Search:
@@ -68,7 +69,7 @@ class _Search:
             owned = tuple(path for path in tree.under(directory) if self._is_recorded(path))
             if owned and not inside:
                 self.directories[directory] = owned
-        self._all_code = self._code(tree)
+        self._all_files = self._payload(tree)
         self._dotted: dict[str, list[str]] = {}
         for directory in self.directories:
             self._dotted.setdefault(self._module(directory), []).append(directory)
@@ -88,18 +89,18 @@ class _Search:
         root = self._root(self.directories[directory][0])
         return directory.removeprefix(f"{root}/" if root else "").replace("/", ".")
 
-    def only_code(self, directory: str) -> str | None:
-        """Return why a directory is a distribution's whole code, if it is."""
-        mine = self._code(self.directories[directory])
+    def whole_payload(self, directory: str) -> str | None:
+        """Return why a directory is all that a distribution has, if it is."""
+        mine = self._payload(self.directories[directory])
         for name, files in mine.items():
-            if files == self._all_code[name]:
-                return f"{name} holds no other code"
+            if files == self._all_files[name]:
+                return f"{name} holds nothing else"
         return None
 
-    def _code(self, paths: Iterable[str]) -> Counter[str]:
-        """Count the files of code per distribution."""
-        code = (path for path in paths if path.endswith((".py", ".so", ".pyc")))
-        return Counter(owner.name for path in code for owner in self.owners_of(path))
+    def _payload(self, paths: Iterable[str]) -> Counter[str]:
+        """Count the files per distribution that are neither metadata nor caches."""
+        payload = (path for path in paths if not _AROUND.search(path))
+        return Counter(owner.name for path in payload for owner in self.owners_of(path))
 
     def needed(self, kept: Iterable[str]) -> dict[str, str]:
         """Return the directories that files outside of removed ones mention, with the reason.
@@ -131,10 +132,28 @@ class _Search:
         if "__pycache__" in path:
             return
         data = self.tree[path].read()
-        if path.endswith(".py") and not _WORD.search(data):
+        if path.endswith(".py") and not _may_name_tests(data):
             return
         root = self._root(path)
         name = path.removeprefix(f"{root}/" if root else "")
         for module in sorted(mentions(name, data, self._dotted)):
             for directory in self._dotted[module]:
                 yield directory, f"{path} imports or names {module}"
+
+
+def _may_name_tests(data: bytes) -> bool:
+    """Tell at a glance, in linear time, whether a source may mention a test directory."""
+    if not _WORD.search(data):
+        return False
+    if _NAMED.search(data):
+        return True
+    end = 0
+    for found in _IMPORT.finditer(data):
+        # A relative import names what it imports from before, in the same line.
+        start = max(data.rfind(b"\n", 0, found.start()), found.start() - _REACH, end)
+        line = data.find(b"\n", found.end())
+        bracket = data[found.end() : found.end() + 2].lstrip().startswith((b"(", b"\\"))
+        end = found.end() + _REACH if bracket or line < 0 else line
+        if _WORD.search(data, max(start, 0), end):
+            return True
+    return False
