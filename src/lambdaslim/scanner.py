@@ -34,6 +34,11 @@ class Symlinks(StrEnum):
     FOLLOW = "follow"
 
 
+# Windows has neither flag, and lists directories by name.
+_LIST = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+_LIST_BELOW = _LIST | getattr(os, "O_NOFOLLOW", 0)
+
+
 def scan(*directories: StrPath, symlinks: Symlinks | str = Symlinks.REFUSE) -> Tree:
     """Return the files of one or several directories, overlaid into one tree.
 
@@ -225,7 +230,8 @@ class _Walk:
         try:
             if os.scandir not in os.supports_fd:
                 return sorted(child.name for child in directory.location.iterdir())
-            flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if directory.path else 0)
+            # The root may be a link; nothing below it may have become one.
+            flags = _LIST_BELOW if directory.path else _LIST
             descriptor = os.open(directory.location, flags)
             try:
                 if os.fstat(descriptor).st_ino != directory.inode:

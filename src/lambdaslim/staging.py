@@ -149,9 +149,15 @@ def remove_tree(path: Path) -> None:
                 if child.is_dir(follow_symlinks=False):
                     directories.append(Path(child.path))
                 else:
-                    Path(child.path).unlink()
+                    _unlink(Path(child.path))
     for directory in reversed(directories):
         directory.rmdir()
+
+
+def _unlink(path: Path) -> None:
+    if os.name == "nt":  # which keeps a read-only file
+        path.chmod(stat.S_IWRITE)
+    path.unlink()
 
 
 def refuse_used(path: Path, *, overwrite: bool = False) -> None:
@@ -186,9 +192,14 @@ def _directory_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # Unlinked while it is locked, so that nobody locks a file that is about to go; Windows
+        # unlinks no open file.
+        if os.name == "nt":
+            os.close(descriptor)
         with suppress(OSError):
             lock.unlink()
-        os.close(descriptor)
+        if os.name != "nt":
+            os.close(descriptor)
 
 
 def _locked(temporary: Path, path: Path) -> int:
