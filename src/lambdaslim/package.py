@@ -242,12 +242,6 @@ def _in_place(sources: Sequence[Path]) -> Path:
     if len(sources) != 1:
         raise UsageError("in place needs exactly one source", fix="name one directory")
     place = sources[0].resolve()
-    if marks := [name for name in _PROJECTS if (place / name).exists()]:
-        raise OutputError(
-            f"is a project ({marks[0]}), whose sources slimming would replace",
-            where=str(sources[0]),
-            fix="slim a directory of installed packages, or write to another directory",
-        )
     own = {Path(path).resolve() for path in (sys.executable, *sysconfig.get_paths().values())}
     libraries = {Path(sysconfig.get_path(name)).resolve() for name in _LIBRARIES}
     own |= {Path(one).resolve() for one in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
@@ -258,6 +252,12 @@ def _in_place(sources: Sequence[Path]) -> Path:
             "is part of the running Python, or holds it, and is never slimmed in place",
             where=str(sources[0]),
             fix="write to another directory",
+        )
+    if marks := [name for name in _PROJECTS if (place / name).exists()]:
+        raise OutputError(
+            f"is a project ({marks[0]}), whose sources slimming would replace",
+            where=str(sources[0]),
+            fix="slim a directory of installed packages, or write to another directory",
         )
     return place
 
