@@ -124,6 +124,7 @@ class TestPack:
             "shapes-1.2.dist-info/METADATA",
             "shapes-1.2.dist-info/entry_points.txt",
             "shapes-1.2.dist-info/licenses/LICENSE",
+            "shapes-1.2.dist-info/top_level.txt",
             "shapes/__init__.pyc",
             "shapes/area.pyc",
             "shapes/data/table.csv",
@@ -606,8 +607,9 @@ class TestUsage:
         before = snapshot(small.parent)
         done = run(*(str(small) if one == "SRC" else one for one in arguments), cwd=small.parent)
         assert (done.code, done.out) == (2, "")
-        assert done.err.startswith("usage: lambdaslim")
-        assert ": error: " in done.err.splitlines()[-1]
+        (line,) = done.err.splitlines()
+        assert line.startswith("lambdaslim: error: ")
+        assert "--help`" in line
         assert snapshot(small.parent) == before
 
     @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 A case holds the tree (`[before]`, a path and its content; `[[distribution]]`, the arguments of
 `trees.dist`), the `options` of the pass, and everything that the pass decides: `[removed]`
-(a path, or a directory that ends in "/", and the reason), `[replaced]`, `[kept]` and `findings`
-(code, message, path). What a case does not mention must stay as it is. A content is text, or bytes
+(a path, or a directory that ends in "/", and the reason), `[replaced]` (with a `path` if it moves),
+`[kept]` and `findings` (code, message, path). What a case does not mention must stay as it is. A content is text, or bytes
 written as `{ latin1 = "..." }`.
 """
 
@@ -88,8 +88,9 @@ def _expected(case: Case) -> Tree:
     removed = case.reasons(case.tree)
     entries = {path: entry for path, entry in case.tree.items() if path not in removed}
     for path, new in case.replaced.items():
-        executable = entries[path].executable
-        entries[path] = Entry.of(path, _data(new["content"]), executable=executable)
+        executable = entries.pop(path).executable
+        place = new.get("path", path)
+        entries[place] = Entry.of(place, _data(new["content"]), executable=executable)
     return Tree(entries.values())
 
 

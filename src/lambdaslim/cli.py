@@ -105,8 +105,16 @@ def _complain(message: str) -> None:
     print(f"lambdaslim: error: {message}", file=sys.stderr, flush=True)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line, as for every other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        _complain(f"{message}; see `{self.prog} --help`")
+        sys.exit(_USAGE)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lambdaslim",
         description="Turn a directory of installed Python packages into the smallest working "
         "AWS Lambda package.",
@@ -126,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
 if TYPE_CHECKING:
     # argparse gives what add_subparsers() returns no public name.
-    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    _Commands = argparse._SubParsersAction["_Parser"]  # noqa: SLF001
 
 
 def _add_pack(commands: _Commands) -> None:

@@ -16,6 +16,7 @@ from lambdaslim.report import to_json, to_text
 from lambdaslim.report.as_json import VERSION, dumps, findings_json
 from lambdaslim.report.as_text import findings_text, table
 from lambdaslim.report.facts import Outcome
+from lambdaslim.scanner import test_zip
 from lambdaslim.target import Target
 from lambdaslim.tree import Tree
 
@@ -111,6 +112,8 @@ def _refuse_home(sources: list[str]) -> None:
 def check(given: argparse.Namespace, progress: Progress) -> Answer:  # noqa: ARG001 - the contract
     """Compare a package with Lambda's limits."""
     tree = package.load(given.package)
+    if Path(given.package).is_file():
+        test_zip(given.package)
     zipped = Path(given.package).stat().st_size if Path(given.package).is_file() else None
     layers = [package.load(layer) for layer in given.layer]
     findings = limits.check(tree, zipped=zipped, layers=layers, upload=given.upload)

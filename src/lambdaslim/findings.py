@@ -44,7 +44,7 @@ KINDS: dict[str, Kind] = {
     "editable-leftover": Kind(_WARNING, "A .pth file names a directory of the build machine."),
     "bytecode-no-interpreter": Kind(_WARNING, "No interpreter of the target; sources were kept."),
     "bytecode-does-not-compile": Kind(_INFO, "A source does not compile; it was kept."),
-    "bytecode-foreign": Kind(_INFO, "Bytecode of another interpreter, never promoted."),
+    "bytecode-foreign": Kind(_WARNING, "Bytecode that the target cannot import."),
 }
 
 

@@ -74,10 +74,18 @@ def check(
     check_upload(upload)
     findings = [*_sizes(tree, zipped if upload == "direct" else None, layers)]
     if findings:
-        heaviest = weigh(tree, distributions)[:_NAMED]
-        names = ", ".join(f"{one.name} {one.size:,}" for one in heaviest)
+        names = _heaviest(tree, distributions, layers)
         findings = [Finding(f.code, f"{f.message} Heaviest: {names}.", f.path) for f in findings]
     return (*findings, *_count(layers), *_names(tree))
+
+
+def _heaviest(tree: Tree, distributions: Distributions | None, layers: Sequence[Tree]) -> str:
+    """Name the heaviest distributions of the package and of its layers."""
+    found = [(one.size, one.name) for one in weigh(tree, distributions)]
+    for number, layer in enumerate(layers, 1):
+        found += [(one.size, f"{one.name} in layer {number}") for one in weigh(layer)]
+    ranked = sorted(found, key=lambda one: (-one[0], one[1]))[:_NAMED]
+    return ", ".join(f"{name} {size:,}" for size, name in ranked)
 
 
 def check_upload(upload: str) -> None:
@@ -91,7 +99,7 @@ def _sizes(tree: Tree, zipped: int | None, layers: Sequence[Tree]) -> Iterator[F
     if tree.size >= UNZIPPED:
         yield Finding("limit-unzipped", _over("unzipped", tree.size, UNZIPPED, _UNZIPPED_WORDS))
     elif layers and total > UNZIPPED:
-        what = f"with {len(layers)} layers"
+        what = "with its layers"
         yield Finding("limit-combined", _over(what, total, UNZIPPED, _COMBINED_WORDS))
     if zipped is not None and zipped >= ZIPPED:
         message = _over("zipped", zipped, ZIPPED, _ZIPPED_WORDS)

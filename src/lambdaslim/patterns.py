@@ -170,7 +170,7 @@ class Patterns:
 
     def unused(self, paths: Iterable[str]) -> tuple[str, ...]:
         """Return the lines (comments aside) that match none of `paths`, `!` lines included."""
-        open_lines = [line for line in self._compiled if line.regex is not None]
+        open_lines = [line for line in self._compiled if not line.text.startswith("#")]
         for path in paths:
             open_lines = [line for line in open_lines if not line.matches(path)]
             if not open_lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lambdaslim.distributions import Distributions
@@ -74,8 +74,8 @@ class Pipeline:
     (['a.py'], 5)
     """
 
-    passes: tuple[Pass, ...]
-    keep: tuple[str, ...] = ()
+    passes: Sequence[Pass]
+    keep: Sequence[str] = ()
     knowledge: Knowledge = field(default_factory=Knowledge.bundled, repr=False)
 
     def __post_init__(self) -> None:
@@ -180,7 +180,5 @@ class _Run:
 def _add(edits: dict[str, Edit], edit: Remove | Replace, step: Pass, tree: Tree) -> None:
     if edit.path in edits or edit.path not in tree:
         problem = "is edited twice" if edit.path in edits else "is not in the tree"
-        raise PlanError(
-            f"{problem} by the pass {step.name}", where=edit.path, fix="report this as a bug"
-        )
+        raise PlanError(f"{problem} by the pass {step.name}", where=edit.path, fix="mend the pass")
     edits[edit.path] = edit

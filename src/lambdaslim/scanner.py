@@ -108,6 +108,14 @@ def scan_zip(path: StrPath) -> Tree:
     )
 
 
+def test_zip(path: StrPath) -> None:
+    """Read every file of a zip; raise `ScanError` if one is damaged."""
+    with _zip_errors(path), zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ScanError(f"is damaged in {path}", where=damaged, fix="build the zip again")
+
+
 # What zipfile raises for damaged, encrypted or exotic zips.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,

@@ -166,7 +166,7 @@ def refuse_used(path: Path, *, overwrite: bool = False) -> None:
         raise OutputError("is not a directory", where=str(path), fix="name a directory")
     if not overwrite and path.is_dir() and any(path.iterdir()):
         raise OutputError(
-            "holds files already", where=str(path), fix="empty it, or allow to replace it"
+            "holds files already", where=str(path), fix="empty it, or name a new directory"
         )
 
 

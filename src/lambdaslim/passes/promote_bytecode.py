@@ -83,7 +83,7 @@ class PromoteBytecode:
             return rule.why
         owner = context.distributions.owner(path)
         if self.importable_only and not _importable(path, owner.root if owner else "", tree):
-            return "its source stays: no import reaches it, so it may be read as data"
+            return "its source stays: it looks like data (a name or a directory of no package)"
         return None
 
     def _without_interpreter(self, answers: Mapping[str, Compiled]) -> Iterator[Finding]:
@@ -97,13 +97,16 @@ class PromoteBytecode:
 
     def _foreign(self, tree: Tree) -> Iterator[Finding]:
         """Report importable bytecode, there without a source, that the target cannot load."""
-        magic = self._target().runtime.magic
-        for path in tree:
-            if path.endswith(".pyc") and "__pycache__" not in path and path[:-1] not in tree:
-                header = pyc.read_header(tree[path].read()[: pyc.HEADER_SIZE])
-                if header is None or header.magic != magic:
-                    message = f"{path} is not bytecode of Python {self.python} and has no source"
-                    yield Finding("bytecode-foreign", message, path)
+        alone = (p for p in tree if p.endswith(".pyc") and source_of(p) not in tree)
+        legacy = (path for path in alone if "__pycache__" not in path.split("/"))
+        if foreign := [path for path in legacy if not self._loads(tree[path])]:
+            more = f" and {len(foreign) - 1:,} more files" if len(foreign) > 1 else ""
+            message = f"{foreign[0]}{more} cannot be imported: no bytecode of Python {self.python}"
+            yield Finding("bytecode-foreign", message, foreign[0])
+
+    def _loads(self, entry: Entry) -> bool:
+        header = pyc.read_header(entry.read()[: pyc.HEADER_SIZE])
+        return header is not None and header.magic == self._target().runtime.magic
 
 
 def _importable(path: str, root: str, tree: Tree) -> bool:

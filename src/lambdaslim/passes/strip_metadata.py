@@ -16,6 +16,8 @@ _INSIDE = re.compile(r"(?:^|/)[^/]+\.(?:dist-info|egg-info)(?:/(.+))?$")
 _LEGAL = re.compile(
     r"(?i)^sboms/|(?:^|/)(?:licen[cs]es?|copying|notice|authors|copyright)[^/]*(?:/|$)"
 )
+# A row of RECORD: the first part of a module's path.
+_MODULE = re.compile(r"(?m)^\"?([A-Za-z_]\w*)(?:/[^,\"\n]*\.(?:py|so)|\.py|\.[\w-]+\.so|\.so)\"?,")
 _LICENCE_FILE = re.compile(rb"(?im)^License-File:(.*)$")
 _HEADERS = {"METADATA", "PKG-INFO"}
 # What importlib.metadata and pkg_resources ask for at run time. requires.txt states, for an
@@ -34,7 +36,8 @@ class StripMetadata:
 
     Attributes:
         keep: "none" removes the directories. "minimal" keeps METADATA (or PKG-INFO) cut to its
-            header lines, entry_points.txt, top_level.txt, licences and SBOMs, which is enough for
+            header lines, entry_points.txt, top_level.txt (made from RECORD where there is none),
+            licences and SBOMs, which is enough for
             importlib.metadata, entry points, and vulnerability scanners. "all" removes nothing.
 
     Raises:
@@ -63,8 +66,24 @@ class StripMetadata:
             # An egg-info may be a single file, which then is the PKG-INFO itself.
             elif inside is None or inside in _HEADERS:
                 yield from _cut(tree[path])
+            elif inside == "RECORD" and _beside(path, "top_level.txt") not in tree:
+                yield _named_in(tree[path])
             elif not (inside in _ASKED_FOR or _LEGAL.search(inside) or path in named):
                 yield Remove(path, "metadata that only installers read")
+
+
+def _beside(path: str, name: str) -> str:
+    return f"{path.rpartition('/')[0]}/{name}"
+
+
+def _named_in(record: Entry) -> Decision:
+    """Cut a RECORD to the import names in it, which packages_distributions() looks for there."""
+    first = {match[1] for match in _MODULE.finditer(record.read().decode("utf-8", "replace"))}
+    if not first:
+        return Remove(record.path, "metadata that only installers read")
+    names = "".join(f"{name}\n" for name in sorted(first))
+    top_level = Entry.of(_beside(record.path, "top_level.txt"), names)
+    return Replace(record.path, top_level, "the import names, of all that installers recorded")
 
 
 def _licence_files(tree: Tree, found: Iterable[str]) -> frozenset[str]:

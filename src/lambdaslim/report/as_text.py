@@ -108,7 +108,8 @@ def _written(outcome: Outcome) -> Iterator[str]:
     package = outcome.slimmed.package
     if outcome.refused:
         yield "nothing was written: a check failed"
-    elif outcome.dry_run:
+        return
+    if outcome.dry_run:
         yield "nothing was written: dry run"
     else:
         yield f"wrote {printable(str(package.path))}"
