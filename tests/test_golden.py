@@ -3,8 +3,8 @@
 A case holds the tree (`[before]`, a path and its content; `[[distribution]]`, the arguments of
 `trees.dist`), the `options` of the pass, and everything that the pass decides: `[removed]`
 (a path, or a directory that ends in "/", and the reason), `[replaced]` (with a `path` if it moves),
-`[kept]` and `findings` (code, message, path). What a case does not mention must stay as it is. A content is text, or bytes
-written as `{ latin1 = "..." }`.
+`[kept]` and `findings` (code, message, path). What a case does not mention must stay as it is. A
+content is text, or bytes written as `{ latin1 = "..." }`.
 """
 
 from __future__ import annotations
