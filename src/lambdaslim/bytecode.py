@@ -28,7 +28,10 @@ _CRASHED = "the compiler crashed on this source"
 _WORKER = Path(__file__).with_name("compile_worker.py")
 # -I and -S keep the user's site out, -B writes nothing, no_debug_ranges leaves out the column
 # tables (3.11 on), which only draw carets below source lines that the package no longer holds.
-_FLAGS = ("-I", "-S", "-B", "-W", "ignore", "-X", "no_debug_ranges", "-X", "utf8")
+_FLAGS = ("-S", "-B", "-W", "ignore", "-X", "no_debug_ranges", "-X", "utf8")
+# Before 3.11, marshal writes a frozenset in the order of its hashes (cpython bpo-37596), and -I
+# would ignore the variable that fixes them.
+_SORTED_SETS = (3, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +125,13 @@ class _Worker(threading.Thread):
                 _end(process)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [str(self.interpreter.executable), *_FLAGS, str(_WORKER), str(self.optimize)]
+        isolation = "-I" if self.interpreter.python >= _SORTED_SETS else "-s"
+        command = [str(self.interpreter.executable), isolation, *_FLAGS]
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         try:
             return subprocess.Popen(
-                command,
+                [*command, str(_WORKER), str(self.optimize)],
+                env={**ours, "PYTHONHASHSEED": "0"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
