@@ -53,6 +53,8 @@ ADVICE = {
     "editable-leftover": "Install the project without `-e`, so that its files are in the package.",
     "bytecode-no-interpreter": "Install that Python, or name one with `--interpreter`. See "
     "[without the target's interpreter](../how-to/without-target-interpreter.md).",
+    "bytecode-required": "Install that Python, or name one with `--interpreter`, or ship sources: "
+    "leave out `--require-bytecode`.",
     "bytecode-does-not-compile": "Nothing, if no program imports the file. It stays a source.",
     "bytecode-foreign": "Reinstall the distribution: the runtime cannot import this file.",
 }

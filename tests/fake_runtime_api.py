@@ -90,7 +90,7 @@ class FakeRuntimeApi:
         self._server.server_close()
         self._thread.join()
 
-    def invoke(
+    def invoke(  # noqa: PLR0913 - what a function is, and what it is given
         self,
         package: Path,
         handler: str,
@@ -98,6 +98,7 @@ class FakeRuntimeApi:
         python: Path,
         *,
         extra_path: Sequence[Path] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> Answer:
         """Run `handler` of the unzipped `package` once, and return what the client posted.
 
@@ -107,6 +108,7 @@ class FakeRuntimeApi:
             event: anything that JSON can hold.
             python: the interpreter, of the version that the package is made for.
             extra_path: directories with what else the runtime provides, such as its SDK.
+            variables: more of the function's environment variables.
 
         Raises:
             NoAnswerError: the client died or took too long.
@@ -114,7 +116,7 @@ class FakeRuntimeApi:
         self._server.expect(event)
         command = [python, "-I", "-S", "-B", "-c", _BOOTSTRAP, package, handler, self.client]
         with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as log:
-            environment = self._environment(package, handler, Path(scratch))
+            environment = self._environment(package, handler, Path(scratch)) | (variables or {})
             arguments = [*map(str, command), *map(str, extra_path)]
             with _running(arguments, package, environment, log) as process:
                 posted = self._posted(process)

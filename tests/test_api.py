@@ -24,7 +24,9 @@ from disk import run_python
 from lambdaslim.errors import SlimError
 
 PUBLIC = [
+    "Add",
     "Change",
+    "Companion",
     "Context",
     "Decision",
     "Entry",
@@ -46,6 +48,7 @@ PUBLIC = [
     "check",
     "passes",
     "preset",
+    "restore_tracebacks",
     "scan",
     "slim",
     "write_dir",

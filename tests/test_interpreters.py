@@ -32,7 +32,7 @@ def test_a_pre_release_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its magic number is another one, so Lambda could not load what it compiles."""
     early = Interpreter(Path("python3.99"), (3, 99), "3.99.0a3", 4000)
     monkeypatch.setattr(interpreters, "ask", lambda _: early)
-    monkeypatch.setattr(shutil, "which", lambda _: "python3.99")
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: f"{path}/{name}")
     assert find((3, 99), 4000) == early
     assert find((3, 99), 4001) is None
     with pytest.raises(TargetError, match="no released CPython"):

@@ -168,7 +168,13 @@ STEPS: list[st.SearchStrategy[Pass]] = [
         when=st.sampled_from(["compatible", "always", "never"]),
     ),
     st.builds(passes.StripMetadata, keep=st.sampled_from(["none", "minimal", "all"])),
-    st.builds(passes.PromoteBytecode, python=st.just(PYTHON), importable_only=st.booleans()),
+    st.builds(
+        passes.PromoteBytecode,
+        python=st.just(PYTHON),
+        importable_only=st.booleans(),
+        mode=st.sampled_from(["legacy", "cached", "none"]),
+        optimize=st.sampled_from([0, 2]),
+    ),
     st.builds(passes.StripBytecode, python=st.sampled_from([None, PYTHON])),
 ]
 # Any of them, in any order.
@@ -176,7 +182,12 @@ steps = st.permutations(STEPS).flatmap(
     lambda some: st.integers(0, len(some)).flatmap(lambda n: st.tuples(*some[:n]))
 )
 pipelines = st.builds(Pipeline, passes=steps, keep=pattern_lists)
-presets = st.sampled_from(["safe", "classic"]).map(lambda n: preset(n, Target.of(RUNTIME)))
+presets = st.builds(
+    preset,
+    st.sampled_from(["safe", "classic"]),
+    st.just(Target.of(RUNTIME)),
+    bytecode=st.sampled_from(["legacy", "cached", "none"]),
+)
 
 
 def same(one: Entry, other: Entry) -> bool:
@@ -190,16 +201,20 @@ CLASH = Tree([Entry.of("odd.py", "x = 1\n"), Entry.of("odd.pyc/file.txt", "a dir
 @given(tree=trees(), pipeline=pipelines)
 @example(tree=CLASH, pipeline=Pipeline((passes.PromoteBytecode(PYTHON),)))
 def test_every_file_is_removed_kept_or_replaced(tree: Tree, pipeline: Pipeline) -> None:
-    """1. Removed, kept and replaced files are the input, disjoint; every kept byte is identical."""
+    """1. Removed, kept and replaced files are the input, disjoint; every kept byte is identical.
+
+    Added files are none of these.
+    """
     result = pipeline.run(tree)
     # Later passes may edit what earlier ones put in place: follow each change. The changes of one
     # pass happen at once.
+    state: dict[str, tuple[str | None, int, bool]]
     state = {path: (path, entry.size, True) for path, entry in tree.items()}
     for _, group in groupby(result.changes, key=lambda change: change.pass_name):
         changes = list(group)
-        taken = {change.path: state.pop(change.path) for change in changes}
+        taken = {c.path: state.pop(c.path) for c in changes if not c.added}
         for change in changes:
-            origin, size, _ = taken[change.path]
+            origin, size, _ = taken.get(change.path, (None, 0, False))
             assert size == change.before
             if change.new_path is None:
                 assert change.after == 0
@@ -208,12 +223,12 @@ def test_every_file_is_removed_kept_or_replaced(tree: Tree, pipeline: Pipeline) 
                 state[change.new_path] = origin, change.after, False
     assert set(state) == set(result.after)
     kept = {origin for origin, _, untouched in state.values() if untouched}
-    replaced = {origin for origin, _, untouched in state.values() if not untouched}
+    replaced = {origin for origin, _, untouched in state.values() if not untouched and origin}
     removed = set(tree) - kept - replaced
     assert not kept & replaced
     assert kept | replaced | removed == set(tree)
     assert removed <= {change.path for change in result.changes}
-    assert all(same(result.after[path], tree[path]) for path in kept)
+    assert all(same(result.after[path], tree[path]) for path in kept if path)
     assert {path: entry.size for path, entry in result.after.items()} == {
         path: size for path, (_, size, _) in state.items()
     }

@@ -13,6 +13,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import pytest
 from packaging.specifiers import SpecifierSet
@@ -20,10 +21,11 @@ from packaging.specifiers import SpecifierSet
 from interpreters import VERSIONS, find_interpreters
 from lambdaslim import Pipeline, Result, SlimError, Tree, bytecode, scan
 from lambdaslim.bytecode import Source, compile_all
-from lambdaslim.errors import BytecodeError
+from lambdaslim.errors import BytecodeError, UsageError
 from lambdaslim.interpreters import Interpreter, ask
 from lambdaslim.knowledge import KeepRule, Knowledge
-from lambdaslim.passes import PromoteBytecode, StripTests
+from lambdaslim.passes import PromoteBytecode, StripBytecode, StripTests
+from lambdaslim.passes.promote_bytecode import Level
 from lambdaslim.patterns import Patterns
 from trees import (
     MTIME,
@@ -195,7 +197,7 @@ def test_valid_caches_are_promoted(mode: Mode, tmp_path: Path) -> None:
     files = cached("pkg/a.py", NESTED, mode)
     result = promote(scan(on_disk(tree_from(files), tmp_path)))
     assert list(result.after) == ["pkg/a.pyc"]
-    assert codes(result) == ["bytecode-no-interpreter"]
+    assert codes(result) == []
 
 
 @pytest.mark.usefixtures("no_interpreter")
@@ -488,7 +490,23 @@ def test_row_55_without_an_interpreter_nothing_is_guessed() -> None:
     assert set(kept(result)) == {"pkg/__init__.py", "pkg/a.py"}
     (finding,) = [f for f in result.findings if f.code == "bytecode-no-interpreter"]
     assert f"no Python {PYTHON} was found" in finding.message
-    assert "2 were kept" in finding.message
+    assert "2 sources stay without bytecode, 0 have a valid cache" in finding.message
+    assert f"uv python install {PYTHON}" in finding.message
+    assert "--interpreter" in finding.message
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_row_55_bytecode_can_be_required() -> None:
+    step = PromoteBytecode(PYTHON, require=True)
+    result = Pipeline((step,)).run(tree_from(cached("a.py", "x = 1\n", "checked"), {"b.py": ""}))
+    assert [f.severity.value for f in result.findings if f.code == "bytecode-required"] == ["error"]
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_row_55_valid_caches_satisfy_the_requirement() -> None:
+    step = PromoteBytecode(PYTHON, require=True)
+    result = Pipeline((step,)).run(tree_from(cached("a.py", "x = 1\n", "checked")))
+    assert (codes(result), list(result.after)) == ([], ["a.pyc"])
 
 
 def test_row_55_another_interpreter_is_refused() -> None:
@@ -607,6 +625,120 @@ def test_a_malformed_version_is_refused() -> None:
         PromoteBytecode("three")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "both"}, "both: is no way to ship bytecode; choose one of legacy, cached, none"),
+        ({"optimize": 3}, "3: is no level of optimisation"),
+        ({"optimize": True}, "True: is no level of optimisation"),
+        ({"root": "var/task"}, "var/task: is no absolute path"),
+        ({"root": "/var/\x1btask"}, r"is no absolute path"),
+        ({"mode": "none", "require": True}, "bytecode is required, and asked to be left out"),
+    ],
+)
+def test_other_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        PromoteBytecode(PYTHON, **options)
+
+
+# Other ways to ship bytecode.
+
+
+def cached_mode(*arguments: Any, **options: Any) -> Pipeline:  # noqa: ANN401 - a pass's options
+    return Pipeline((PromoteBytecode(PYTHON, *arguments, mode="cached", **options),))
+
+
+FILES = {"pkg/__init__.py": "", "pkg/a.py": NESTED, "bin/tool.py": "x = 1\n", "d.txt": ""}
+
+
+def test_cached_mode_puts_bytecode_beside_its_source() -> None:
+    result = cached_mode().run(tree_from(FILES))
+    added = [cache_path("pkg/__init__.py"), cache_path("pkg/a.py")]
+    assert set(result.after) == {*FILES, *added}
+    assert [(c.path, c.new_path, c.before, c.added) for c in result.changes] == [
+        (path, path, 0, True) for path in added
+    ]
+    assert result.saved == sum(change.saved for change in result.changes) < 0
+    legacy = promote(tree_from(FILES)).after
+    assert result.after[cache_path("pkg/a.py")].read() == legacy["pkg/a.pyc"].read()
+
+
+def test_cached_mode_replaces_what_a_date_makes_stale(tmp_path: Path) -> None:
+    tree = scan(on_disk(tree_from(cached("a.py", "x = 1\n", "timestamp")), tmp_path))
+    (change,) = cached_mode().run(tree).changes
+    assert (change.path, change.new_path, change.added) == (*[cache_path("a.py")] * 2, False)
+
+
+def test_cached_mode_twice_changes_nothing() -> None:
+    once = cached_mode().run(tree_from(FILES)).after
+    assert cached_mode().run(once).changes == ()
+
+
+def test_cached_mode_compiles_what_a_rule_keeps() -> None:
+    files = {"pkg/__init__.py": "", "pkg/reads_itself.py": "open(__file__)\n"}
+    step = PromoteBytecode(PYTHON, mode="cached")
+    knowledge = Knowledge((rule_for_own_source(),))
+    result = Pipeline((step,), knowledge=knowledge).run(tree_from(dist("pkg", files=files)))
+    assert cache_path("pkg/reads_itself.py") in result.after
+
+
+def test_cached_bytecode_is_loaded_whatever_the_dates(tmp_path: Path) -> None:
+    tree = cached_mode().run(tree_from({"a.py": "x = 1\n"})).after
+    place = on_disk(Tree([*tree.values()]), tmp_path, mtime=1)
+    (place / "a.py").write_text("x = 2\n")
+    assert run(place, "-c", "import a; print(a.x, a.__file__[-4:])") == "1 a.py"
+
+
+def test_cached_bytecode_survives_strip_bytecode(tmp_path: Path) -> None:
+    files = {**FILES, cache_path("bin/tool.py"): pyc_of("x = 1\n"), cache_path("no.py"): b""}
+    tree = scan(on_disk(tree_from(files), tmp_path))
+    steps = (PromoteBytecode(PYTHON, mode="cached"), StripBytecode(PYTHON))
+    result = Pipeline(steps).run(tree)
+    assert set(result.after) == {*FILES, cache_path("pkg/__init__.py"), cache_path("pkg/a.py")}
+    assert Pipeline(steps).run(result.after).changes == ()
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_cached_mode_without_an_interpreter_takes_valid_caches(tmp_path: Path) -> None:
+    files = {**cached("a.py", "x = 1\n", "timestamp"), "b.py": "y = 1\n"}
+    result = cached_mode().run(scan(on_disk(tree_from(files), tmp_path)))
+    assert set(result.after) == {"a.py", "b.py", cache_path("a.py")}
+    assert result.after[cache_path("a.py")].read()[4:8] == b"\1\0\0\0"
+    assert kept(result)["b.py"].startswith("it has no bytecode beside it: no bytecode of python")
+    assert codes(result) == ["bytecode-no-interpreter"]
+
+
+def test_none_does_nothing() -> None:
+    result = Pipeline((PromoteBytecode(PYTHON, mode="none"),)).run(tree_from(FILES))
+    assert (result.changes, result.kept) == ((), ())
+
+
+OPTIMISED = "def f():\n    'Doc.'\n    assert False\n    return f.__doc__\n"
+
+
+@pytest.mark.parametrize(("optimize", "doc"), [(1, "Doc."), (2, None)])
+def test_optimisation_is_explicit(optimize: Level, doc: str | None) -> None:
+    step = PromoteBytecode(PYTHON, optimize=optimize)
+    pyc = Pipeline((step,)).run(tree_from({"a.py": OPTIMISED})).after["a.pyc"].read()
+    f = values(pyc)["f"]
+    assert callable(f)
+    assert f() == doc
+
+
+def test_optimised_bytecode_beside_a_source_has_the_plain_name() -> None:
+    """Lambda runs without -O, so it looks for no other."""
+    result = cached_mode(optimize=2).run(tree_from({"a.py": OPTIMISED}))
+    assert list(result.after) == [cache_path("a.py"), "a.py"]
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_optimised_bytecode_is_never_taken_from_a_cache() -> None:
+    step = PromoteBytecode(PYTHON, optimize=1)
+    result = Pipeline((step,)).run(tree_from(cached("a.py", "x = 1\n", "checked")))
+    assert result.changes == ()
+    assert "never taken from a cache" in kept(result)["a.py"]
+
+
 # Workers that crash.
 
 CRASHING = """
@@ -615,7 +747,7 @@ spec = importlib.util.spec_from_file_location("worker", {original!r})
 worker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(worker)
 real = worker.pyc
-def pyc(name, source, optimize):
+def pyc(name, source, *options):
     if b"EXIT" in source:
         os._exit(3)
     if b"RAISE" in source:
@@ -626,7 +758,7 @@ def pyc(name, source, optimize):
         os._exit(3)
     if b"GARBAGE" in source:
         return b"no bytecode at all"
-    return real(name, source, optimize)
+    return real(name, source, *options)
 worker.pyc = pyc
 worker.main()
 """

@@ -87,17 +87,23 @@ def compare(directory, name):
         same(marshal.loads(old[16:]), marshal.loads(new[16:]), json.loads(name), path)
     print("same", number + 1)
 
+OTHER = {"co_filename"} | ({"co_linetable", "co_lnotab"} if sys.version_info >= (3, 11) else set())
+
 def same(old, new, name, where):
     assert type(old) is type(new), (where, old, new)
     if hasattr(old, "co_code"):
         assert new.co_filename == name, (where, new.co_filename)
         for slot in dir(old):
             value = getattr(old, slot)
-            if slot.startswith("co_") and slot != "co_filename" and not callable(value):
+            if slot.startswith("co_") and slot not in OTHER and not callable(value):
                 same(value, getattr(new, slot), name, where + "." + slot)
-        for slot in "co_lines", "co_positions":
-            if hasattr(old, slot):
-                assert list(getattr(old, slot)()) == list(getattr(new, slot)()), (where, slot)
+        if hasattr(old, "co_lines"):
+            assert list(old.co_lines()) == list(new.co_lines()), where
+        if hasattr(old, "co_positions"):
+            lines = [position[0] for position in old.co_positions()]
+            assert lines == [position[0] for position in new.co_positions()], where
+            columns = {column for position in new.co_positions() for column in position[2:]}
+            assert columns <= {None}, (where, columns)
     elif isinstance(old, tuple):
         assert len(old) == len(new), (where, old, new)
         for one, other in zip(old, new):
@@ -154,21 +160,21 @@ def run(executable: Path, *arguments: object) -> str:
     return done.stdout
 
 
-def relocate_all(directory: Path, magic: int, name: str) -> int:
+def canonicalise_all(directory: Path, magic: int, name: str) -> int:
     sources = json.loads((directory / "sources.json").read_text())
     for number, path in enumerate(sources):
         old = (directory / f"{number}.pyc").read_bytes()
-        new = pyc.relocate(old, Path(path).read_bytes(), magic, name)
+        new = pyc.canonicalise(old, Path(path).read_bytes(), magic, name)
         (directory / f"{number}.new").write_bytes(new)
     return len(sources)
 
 
 @pytest.mark.interpreter
 @pythons
-def test_relocated_stdlib_is_the_same_code(python: tuple[Path, int], tmp_path: Path) -> None:
+def test_canonical_stdlib_is_the_same_code(python: tuple[Path, int], tmp_path: Path) -> None:
     executable, magic = python
     run(executable, "compile_stdlib", tmp_path, 200)
-    count = relocate_all(tmp_path, magic, NAME)
+    count = canonicalise_all(tmp_path, magic, NAME)
     assert run(executable, "compare", tmp_path, json.dumps(NAME)) == f"same {count}\n"
     assert count == 200
     for number, path in enumerate(json.loads((tmp_path / "sources.json").read_text())):
@@ -189,13 +195,13 @@ def test_strings_equal_to_the_old_name_stay(
 ) -> None:
     executable, magic = python
     run(executable, "compile_shared", tmp_path)
-    count = relocate_all(tmp_path, magic, name)
+    count = canonicalise_all(tmp_path, magic, name)
     assert run(executable, "compare", tmp_path, json.dumps(name)) == f"same {count}\n"
 
 
 @pytest.mark.interpreter
 @pythons
-def test_relocated_code_imports_without_source(python: tuple[Path, int], tmp_path: Path) -> None:
+def test_canonical_code_imports_without_source(python: tuple[Path, int], tmp_path: Path) -> None:
     executable, magic = python
     source = b"import functools\nclass A:\n    def f(self): return [x for x in (1, 2)]\n"
     names = {}
@@ -206,7 +212,7 @@ def test_relocated_code_imports_without_source(python: tuple[Path, int], tmp_pat
         path.write_bytes(text)
         run(executable, "compile_one", path, tmp_path / f"{name}.pyc")
         old = (tmp_path / f"{name}.pyc").read_bytes()
-        new = pyc.relocate(old, text, magic, f"/var/task/{name}.py")
+        new = pyc.canonicalise(old, text, magic, f"/var/task/{name}.py")
         assert str(tmp_path).encode() in old
         assert str(tmp_path).encode() not in new
         (tmp_path / f"{name}.pyc").write_bytes(new)
@@ -308,7 +314,7 @@ def test_header_of_a_hash_pyc() -> None:
 def test_no_header(data: bytes) -> None:
     assert pyc.read_header(data) is None
     with pytest.raises(BytecodeError):
-        pyc.relocate(data, SOURCE, HOST, NAME)
+        pyc.canonicalise(data, SOURCE, HOST, NAME)
 
 
 @pytest.mark.parametrize("data", [TIMED, HASHED, CHECKED])
@@ -339,7 +345,7 @@ def test_times_are_compared_in_32_bits() -> None:
         (TIMED, SOURCE, None, "records its source's time, which is not known"),
         (HASHED, SOURCE.upper(), MTIME, "is stale: it records another hash"),
         (CHECKED, SOURCE.upper(), MTIME, "is stale: it records another hash"),
-        (made(0, TIMED[8:16], b"i\0\0\0\0"), SOURCE, MTIME, "tag 0x69 in a wrong place"),
+        (made(0, TIMED[8:16], b"i\0\0\0\0"), SOURCE, MTIME, "an object in a wrong place"),
         (made(0, TIMED[8:16], magic=3379), SOURCE, MTIME, "has the magic number 3379 instead of"),
     ],
 )
@@ -362,27 +368,27 @@ def test_an_unknown_magic_is_never_valid() -> None:
     )
 
 
-def test_relocating_another_magic_is_refused() -> None:
+def test_another_magic_is_refused() -> None:
     with pytest.raises(BytecodeError, match="is not a pyc of the magic number 3413"):
-        pyc.relocate(made(1, bytes(8), magic=3425), b"", 3413, NAME)
+        pyc.canonicalise(made(1, bytes(8), magic=3425), b"", 3413, NAME)
 
 
-def test_relocating_twice_changes_nothing() -> None:
-    once = pyc.relocate(TIMED, SOURCE, HOST, NAME)
-    assert pyc.relocate(once, SOURCE, HOST, NAME) == once
+def test_a_second_time_changes_nothing() -> None:
+    once = pyc.canonicalise(TIMED, SOURCE, HOST, NAME)
+    assert pyc.canonicalise(once, SOURCE, HOST, NAME) == once
     assert marshal.loads(once[16:]).co_filename == NAME  # noqa: S302 - written above
 
 
 def test_every_truncation_is_refused() -> None:
     for length in range(len(BODY)):
         with pytest.raises(BytecodeError, match="is malformed"):
-            pyc.relocate(TIMED[: 16 + length], SOURCE, HOST, NAME)
+            pyc.canonicalise(TIMED[: 16 + length], SOURCE, HOST, NAME)
 
 
 @pytest.mark.parametrize("item", [b"[\1\0\0\0N", b"{0", b"<\0\0\0\0", b"}0", b"f\0011", b"?", b"0"])
 def test_what_no_source_compiles_to_is_refused(item: bytes) -> None:
     with pytest.raises(BytecodeError, match="holds the unknown tag"):
-        pyc.relocate(with_constant(item), SOURCE, HOST, NAME)
+        pyc.canonicalise(with_constant(item), SOURCE, HOST, NAME)
 
 
 def with_constant(item: bytes) -> bytes:
@@ -395,19 +401,19 @@ def with_constant(item: bytes) -> bytes:
 @pytest.mark.parametrize("number", [-1, -(2**31), 10_000, 2**31 - 1])
 def test_a_reference_to_nothing_is_refused(number: int) -> None:
     with pytest.raises(BytecodeError, match="refers to what is not there"):
-        pyc.relocate(with_constant(struct.pack("<ci", b"r", number)), SOURCE, HOST, NAME)
+        pyc.canonicalise(with_constant(struct.pack("<ci", b"r", number)), SOURCE, HOST, NAME)
 
 
 def test_a_slot_takes_only_its_kind() -> None:
     numbers = b"\xe3" + bytes(20)
     for code in (b"r\0\0\0\0", b")\0", b"N"):  # the code object itself, an empty tuple, None
         with pytest.raises(BytecodeError, match=r"in a wrong place|refers to what is not there"):
-            pyc.relocate(made(1, bytes(8), numbers + code, 3495), SOURCE, 3495, NAME)
+            pyc.canonicalise(made(1, bytes(8), numbers + code, 3495), SOURCE, 3495, NAME)
 
 
 def test_singletons_take_no_number() -> None:
     flagged = with_constant(bytes([ord("N") | 0x80]))
-    code = marshal.loads(pyc.relocate(flagged, SOURCE, HOST, NAME)[16:])  # noqa: S302 - as above
+    code = marshal.loads(pyc.canonicalise(flagged, SOURCE, HOST, NAME)[16:])  # noqa: S302 - as above
     inner = code.co_consts[1]
     assert (code.co_filename, code.co_names) == (NAME, ("f",))
     assert (inner.co_filename, inner.co_name, inner.co_varnames) == (NAME, "f", ("x",))
@@ -415,7 +421,7 @@ def test_singletons_take_no_number() -> None:
 
 def test_a_negative_length_is_refused() -> None:
     with pytest.raises(BytecodeError, match="negative length"):
-        pyc.relocate(with_constant(struct.pack("<ci", b"s", -5)), SOURCE, HOST, NAME)
+        pyc.canonicalise(with_constant(struct.pack("<ci", b"s", -5)), SOURCE, HOST, NAME)
 
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version < (3, 14)])
@@ -424,20 +430,22 @@ def test_slices_are_unknown_before_3_14(version: tuple[int, int]) -> None:
     # 3.8 to 3.10 have six integers, later ones five; then an empty code string and the constants.
     start = b"c" + bytes(24 if version < (3, 11) else 20) + b"s\0\0\0\0"
     with pytest.raises(BytecodeError, match="holds the unknown tag 0x3a"):
-        pyc.relocate(made(1, bytes(8), start + b")\1:NNN", magic), b"", magic, NAME)
+        pyc.canonicalise(made(1, bytes(8), start + b")\1:NNN", magic), b"", magic, NAME)
 
 
-@pytest.mark.parametrize("last", [b"N", b")\0"])
-@pytest.mark.parametrize("depth", [1, 100, 1990, *range(1995, 2002), 100_000])
-def test_depth_is_limited_as_in_the_interpreter(depth: int, last: bytes) -> None:
-    deep = with_constant(b")\1" * depth + last)
-    try:
-        marshal.loads(deep[16:])  # noqa: S302 - written above
-    except ValueError:
-        with pytest.raises(BytecodeError, match="is nested more than 2000 deep"):
-            pyc.relocate(deep, SOURCE, HOST, NAME)
-    else:
-        assert len(pyc.relocate(deep, SOURCE, HOST, NAME)) > len(deep)
+@pytest.mark.parametrize("depth", [1, 50, 100])
+def test_what_compiles_is_not_too_deep(depth: int) -> None:
+    deep = pyc.canonicalise(with_constant(b")\1" * depth + b"N"), SOURCE, HOST, NAME)
+    item = marshal.loads(deep[16:]).co_consts[0]  # noqa: S302 - written above
+    for _ in range(depth):
+        (item,) = item
+    assert item is None
+
+
+@pytest.mark.parametrize("depth", [3_000, 100_000])
+def test_what_is_too_deep_is_refused(depth: int) -> None:
+    with pytest.raises(BytecodeError, match="is malformed: it is nested too deep"):
+        pyc.canonicalise(with_constant(b")\1" * depth + b"N"), SOURCE, HOST, NAME)
 
 
 @pytest.fixture(scope="module")
@@ -461,7 +469,7 @@ def test_corruption_raises_nothing_else(corpus: list[bytes], data: st.DataObject
     broken[:4] = struct.pack("<H", magic) + b"\r\n"
     assert isinstance(pyc.is_valid(bytes(broken), SOURCE, magic, source_mtime=None), str | None)
     try:
-        assert pyc.relocate(bytes(broken), SOURCE, magic, NAME)[:2] == struct.pack("<H", magic)
+        assert pyc.canonicalise(bytes(broken), SOURCE, magic, NAME)[:2] == struct.pack("<H", magic)
     except BytecodeError as error:
         assert error.fix == "keep the source"  # noqa: PT017 - both outcomes are fine
 
@@ -469,4 +477,4 @@ def test_corruption_raises_nothing_else(corpus: list[bytes], data: st.DataObject
 @given(st.binary(max_size=200), st.sampled_from(sorted(MAGICS.values())))
 def test_any_body_raises_nothing_else(body: bytes, magic: int) -> None:
     with pytest.raises(BytecodeError):
-        pyc.relocate(made(1, bytes(8), b"\xe3" + body, magic), SOURCE, magic, NAME)
+        pyc.canonicalise(made(1, bytes(8), b"\xe3" + body, magic), SOURCE, magic, NAME)

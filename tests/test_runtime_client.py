@@ -115,18 +115,25 @@ class Runtime:
         """Return a directory with the requirements, installed by this interpreter."""
         return install(self.python, self._store / name, requirements)
 
-    def invoke(self, package: Path, handler: str, event: object) -> Answer:
+    def invoke(self, package: Path, handler: str, event: object, **variables: str) -> Answer:
         """Run a handler of an unzipped package under the real client."""
         with FakeRuntimeApi(self._client) as api:
-            return api.invoke(package, handler, event, self.python, extra_path=self._provided)
+            return api.invoke(
+                package,
+                handler,
+                event,
+                self.python,
+                extra_path=self._provided,
+                variables=variables,
+            )
 
-    def pack(self, *sources: Path, into: Path) -> Path:
+    def pack(self, *sources: Path, into: Path, more: Sequence[str] = ()) -> Path:
         """Pack the sources with the command, unzip, and return the unzipped package."""
         archive = into / "packed.zip"
         command = [sys.executable, "-m", "lambdaslim", "pack", *map(str, sources)]
         target = ["--runtime", self.name, "--arch", ARCHITECTURE]
         # What a package weighs is no concern here, and packages grow.
-        options = [*target, "--allow-oversize", "-o", str(archive)]
+        options = [*target, "--allow-oversize", "-o", str(archive), *more]
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         package = into / "task"
@@ -273,3 +280,87 @@ def test_the_packed_tiler_refuses_a_tile_that_is_not_there(
 ) -> None:
     answer = own_runtime.invoke(tiler.packed, "app.handler", {"z": 1, "x": 2, "y": 0})
     assert answer.body["statusCode"] == 400
+
+
+# Fails two calls deep in the example, and is no part of it.
+PROBE = """\
+import app
+
+
+def handler(event, context):
+    return app.render(
+        event["z"], 0, 0
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Failing:
+    """The example with a handler that fails: installed, packed, and the packed one's sources."""
+
+    runtime: Runtime
+    plain: Path
+    packed: Path
+    companion: Path
+
+    def logged(self, package: Path, log_format: str) -> str:
+        """Return what the failing handler leaves in the log."""
+        event = {"z": "four"}
+        answer = self.runtime.invoke(
+            package, "probe.handler", event, AWS_LAMBDA_LOG_FORMAT=log_format
+        )
+        assert answer.body["errorType"] == "TypeError", answer
+        return answer.log
+
+
+@pytest.fixture(scope="module", params=[(3, 11), (3, 13)], ids="{0[0]}.{0[1]}".format)
+def failing(
+    request: pytest.FixtureRequest, store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Failing:
+    """Return the failing example for a runtime whose interpreter is here."""
+    if request.param not in INTERPRETERS:
+        pytest.skip("no CPython {}.{} on this machine".format(*request.param))
+    runtime, directory = Runtime(request.param, store), tmp_path_factory.mktemp("failing")
+    vendored = runtime.installed("rasterio", "rasterio[s3]")
+    code = directory / "code"
+    code.mkdir()
+    shutil.copy(EXAMPLE / "app.py", code)
+    (code / "probe.py").write_text(PROBE, "utf-8")
+    plain, companion = directory / "plain", directory / "packed.src.zip"
+    shutil.copytree(vendored, plain)
+    shutil.copytree(code, plain, dirs_exist_ok=True)
+    interpreter = ["--interpreter", str(runtime.python), "--require-bytecode"]
+    options = ["--sources", str(companion), *interpreter]
+    packed = runtime.pack(vendored, code, into=directory, more=options)
+    return Failing(runtime, plain, packed, companion)
+
+
+@pytest.mark.interpreter
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+def test_a_traceback_gets_its_source_lines_back(failing: Failing, log_format: str) -> None:
+    """The restored log of the packed example is that of the same example with its sources."""
+    log = failing.logged(failing.packed, log_format)
+    assert "app.render" not in log
+    command = [sys.executable, "-m", "lambdaslim", "traceback"]
+    done = subprocess.run(
+        [*command, "--sources", str(failing.companion)],
+        input=log.encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    restored = done.stdout.decode()
+    for line in ("return app.render(", "place = bounds(z, x, y)", "if not 0 <= z <= DEEPEST"):
+        assert line in restored
+    expected = failing.logged(failing.plain, log_format).replace(str(failing.plain), "/var/task")
+    assert events(restored, log_format) == events(expected, log_format)
+
+
+def events(log: str, log_format: str) -> list[Any]:
+    """Return the events of a log without what differs between invocations."""
+    if log_format == "Text":
+        return [line for line in log.split("\n") if "Traceback" in line]
+    found = [json.loads(line) for line in log.split("\n") if "stackTrace" in line]
+    for event in found:
+        del event["timestamp"], event["requestId"]
+    return found

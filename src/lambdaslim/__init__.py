@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lambdaslim import passes
     from lambdaslim.archive import Package, write_dir, write_zip
+    from lambdaslim.companion import Companion
     from lambdaslim.errors import SlimError
     from lambdaslim.findings import Finding, Severity
     from lambdaslim.limits import check
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from lambdaslim.presets import preset
     from lambdaslim.scanner import scan
     from lambdaslim.target import Target
-    from lambdaslim.tree import Decision, Entry, Keep, Remove, Replace, Tree
+    from lambdaslim.tracebacks import restore_tracebacks
+    from lambdaslim.tree import Add, Decision, Entry, Keep, Remove, Replace, Tree
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Add",
     "Change",
+    "Companion",
     "Context",
     "Decision",
     "Entry",
@@ -48,6 +52,7 @@ __all__ = [
     "check",
     "passes",
     "preset",
+    "restore_tracebacks",
     "scan",
     "slim",
     "write_dir",
@@ -56,6 +61,7 @@ __all__ = [
 
 _HOMES = {
     "archive": ("Package", "write_dir", "write_zip"),
+    "companion": ("Companion",),
     "errors": ("SlimError",),
     "findings": ("Finding", "Severity"),
     "limits": ("check",),
@@ -65,7 +71,8 @@ _HOMES = {
     "presets": ("preset",),
     "scanner": ("scan",),
     "target": ("Target",),
-    "tree": ("Decision", "Entry", "Keep", "Remove", "Replace", "Tree"),
+    "tracebacks": ("restore_tracebacks",),
+    "tree": ("Add", "Decision", "Entry", "Keep", "Remove", "Replace", "Tree"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

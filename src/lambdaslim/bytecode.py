@@ -28,10 +28,7 @@ _CRASHED = "the compiler crashed on this source"
 _WORKER = Path(__file__).with_name("compile_worker.py")
 # -I and -S keep the user's site out, -B writes nothing, no_debug_ranges leaves out the column
 # tables (3.11 on), which only draw carets below source lines that the package no longer holds.
-_FLAGS = ("-S", "-B", "-W", "ignore", "-X", "no_debug_ranges", "-X", "utf8")
-# Before 3.11, marshal writes a frozenset in the order of its hashes (cpython bpo-37596), and -I
-# would ignore the variable that fixes them.
-_SORTED_SETS = (3, 11)
+_FLAGS = ("-I", "-S", "-B", "-W", "ignore", "-X", "no_debug_ranges", "-X", "utf8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +65,16 @@ def compile_all(
     does not disturb the others.
 
     Returns:
-        the answers by path.
+        the answers by path, in the order of the sources.
 
     Raises:
         BytecodeError: the interpreter cannot be run, or answers something else than bytecode.
     """
     jobs: queue.SimpleQueue[Source] = queue.SimpleQueue()
+    order: list[str] = []
     for source in sources:
         jobs.put(source)
+        order.append(source.path)
     count = max(1, min(workers or os.cpu_count() or 1, jobs.qsize()))
     team = [_Worker(interpreter, root, optimize, jobs) for _ in range(count)]
     for worker in team:
@@ -85,7 +84,8 @@ def compile_all(
     for worker in team:
         if worker.failure:
             raise worker.failure
-    return {path: answer for worker in team for path, answer in worker.answers.items()}
+    answers = {path: answer for worker in team for path, answer in worker.answers.items()}
+    return {path: answers[path] for path in order}
 
 
 class _Worker(threading.Thread):
@@ -125,13 +125,10 @@ class _Worker(threading.Thread):
                 _end(process)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        isolation = "-I" if self.interpreter.python >= _SORTED_SETS else "-s"
-        command = [str(self.interpreter.executable), isolation, *_FLAGS]
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        command = [str(self.interpreter.executable), *_FLAGS, str(_WORKER), str(self.optimize)]
         try:
             return subprocess.Popen(
-                [*command, str(_WORKER), str(self.optimize)],
-                env={**ours, "PYTHONHASHSEED": "0"},
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -63,6 +63,7 @@ def _answer(given: argparse.Namespace) -> int:
         "pack": commands.pack,
         "slim": commands.slim,
         "check": commands.check,
+        "traceback": commands.traceback,
         "vendor": commands.vendor,
         "passes": commands.list_passes,
         "runtimes": commands.list_runtimes,
@@ -84,9 +85,12 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _write(text: str) -> None:
+def _write(text: str | bytes) -> None:
     try:
-        sys.stdout.write(text)
+        if isinstance(text, bytes):
+            sys.stdout.buffer.write(text)
+        else:
+            sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         # What is left in the buffer would make the interpreter complain at exit.
@@ -126,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pack(commands)
     _add_slim(commands)
     _add_check(commands)
+    _add_traceback(commands)
     _add_vendor(commands)
     for name, what in (("passes", "list the passes"), ("runtimes", "list the Lambda runtimes")):
         _add_json(commands.add_parser(name, help=what, description=f"{what.capitalize()}."))
@@ -167,9 +172,36 @@ def _add_slimming(parser: argparse.ArgumentParser, *, runtime_required: bool) ->
     add("--allow-oversize", action="store_true", help="write the package though over a limit")
     text = "refuse (default), or take what links inside the sources, or all links, lead to"
     add("--symlinks", default="refuse", choices=("refuse", "inside", "follow"), help=text)
-    add("--interpreter", metavar="PATH", help="a Python of the runtime's version to compile with")
+    _add_bytecode(parser)
     add("--dry-run", action="store_true", help="report, but write nothing")
     _add_json(parser)
+
+
+def _add_bytecode(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--interpreter", metavar="PATH", help="a Python of the runtime's version to compile with")
+    text = "in place of sources (legacy, default), beside them (cached), or not at all (none)"
+    add("--bytecode", default="legacy", choices=("legacy", "cached", "none"), help=text)
+    text = "0 (default), 1 to leave out assertions, 2 to leave out docstrings too"
+    add("--optimize", default=0, type=int, choices=(0, 1, 2), help=text)
+    text = "where the package is unpacked (default: /var/task; a layer: /opt or /opt/python)"
+    add("--root", default="/var/task", metavar="PATH", help=text)
+    text = "fail if sources stay because no interpreter of the runtime's version was found"
+    add("--require-bytecode", action="store_true", help=text)
+    text = "write the removed sources there, for `lambdaslim traceback`"
+    add("--sources", metavar="OUT.src.zip", help=text)
+
+
+def _add_traceback(commands: _Commands) -> None:
+    text = "Put source lines back into the tracebacks of a function's log."
+    parser = commands.add_parser("traceback", help="restore tracebacks", description=text)
+    add = parser.add_argument
+    add("log", nargs="?", default="-", metavar="LOG", help="a log (default: standard input)")
+    text = "the companion that `pack --sources` wrote"
+    add("--sources", required=True, metavar="OUT.src.zip", help=text)
+    add("--package", metavar="ZIP|DIR", help="the package that ran, to compare with the companion")
+    text = "a digest of the package that ran, such as its CodeSha256, to compare"
+    _add_many(parser, "--digest", "DIGEST", text)
 
 
 def _add_check(commands: _Commands) -> None:

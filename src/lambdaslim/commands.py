@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -25,9 +26,9 @@ Progress = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text for stdout, the exit code, and, after a refusal, a line for stderr."""
+    """What goes to stdout (bytes as they are), the exit code, after a refusal a line for stderr."""
 
-    text: str
+    text: str | bytes
     code: int = 0
     complaint: str | None = None
 
@@ -70,6 +71,11 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             strict=given.strict,
             symlinks=given.symlinks,
             interpreter=given.interpreter,
+            bytecode=given.bytecode,
+            optimize=given.optimize,
+            root=given.root,
+            require_bytecode=given.require_bytecode,
+            sources=given.sources,
             dry_run=given.dry_run,
             progress=progress,
         )
@@ -87,6 +93,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
         preset=given.preset,
         slimmed=slimmed,
         zipped_before=before,
+        companion=None if given.dry_run or complaint is not None else given.sources,
         dry_run=given.dry_run,
         refused=complaint is not None,
     )
@@ -107,6 +114,32 @@ def _refuse_home(sources: list[str]) -> None:
                 where=source,
                 fix="write to another directory with --to",
             )
+
+
+def traceback(given: argparse.Namespace, progress: Progress) -> Answer:
+    """Put source lines back into the tracebacks of a log."""
+    from lambdaslim.companion import Companion  # noqa: PLC0415 - only this command needs them
+    from lambdaslim.tracebacks import restore_tracebacks  # noqa: PLC0415 - as above
+
+    companion = Companion.read(given.sources)
+    for digest in given.digest:
+        companion.demand(digest)
+    if given.package is not None:
+        progress("reading the package, to compare")
+        companion.demand(package.load(given.package).digest())
+    text = _log(given.log)
+    return Answer(restore_tracebacks(text, companion).encode("utf-8", "surrogateescape"))
+
+
+def _log(path: str) -> str:
+    """Return a log, from stdin if its path is "-"; bytes that are no UTF-8 come through as are."""
+    if path == "-":
+        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    try:
+        return Path(path).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise UsageError(what, where=path, fix="name a log, or - for stdin") from error
 
 
 def check(given: argparse.Namespace, progress: Progress) -> Answer:  # noqa: ARG001 - the contract

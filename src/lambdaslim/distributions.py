@@ -60,6 +60,16 @@ def source_of(path: str) -> str | None:
     return path[:-1] if path.endswith(".pyc") and not cached else None
 
 
+def cache_of(path: str, tag: str) -> str:
+    """Return where the interpreter with this cache tag looks for the bytecode of a `.py`.
+
+    >>> cache_of("a/b.py", "cpython-313")
+    'a/__pycache__/b.cpython-313.pyc'
+    """
+    directory, name = posixpath.split(path)
+    return posixpath.join(directory, "__pycache__", f"{name.removesuffix('.py')}.{tag}.pyc")
+
+
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """An installed distribution.

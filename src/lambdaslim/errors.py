@@ -100,5 +100,9 @@ class OutputError(SlimError):
     """The output cannot be written there (inside the source, in use, disk full, ...)."""
 
 
+class CompanionError(SlimError):
+    """A sources companion that is none, or that belongs to another package."""
+
+
 class VendorError(SlimError):
     """The installer (uv or pip) is missing or failed."""

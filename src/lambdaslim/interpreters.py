@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from lambdaslim.errors import TargetError
 
+# A free-threaded build ("t" in abiflags) is another interpreter than Lambda's.
 _ASK = (
     "import sys, importlib.util as u;"
-    "print('%d.%d' % sys.version_info[:2], sys.version.split()[0], sys.implementation.name,"
+    "print('%d.%d' % sys.version_info[:2], sys.version.split()[0],"
+    " sys.implementation.name + getattr(sys, 'abiflags', '').replace('d', '').replace('m', ''),"
     " int.from_bytes(u.MAGIC_NUMBER[:2], 'little'), sep='|')"
 )
 _TIMEOUT = 30
+_PYENV_LAYOUTS = ("versions/{}.*/bin/python", "pyenv-win/versions/{}.*/python.exe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +43,84 @@ def find(
 
     Its bytecode must have the magic number that the runtime reads: a pre-release has another.
 
-    Looks at `executable` if given, else at the running interpreter, then for `pythonX.Y` on PATH.
-    Each is run once to prove its version: a name on PATH may be a shim that fails.
+    Looks at `executable` if given, and else at, in this order: the running interpreter, every
+    `pythonX.Y` on PATH, uv's interpreters, pyenv's, and what the `py` launcher knows. Each is run
+    once to prove its version: a name on PATH may be a shim that fails. Nothing is downloaded.
 
     Raises:
         TargetError: `executable` was given and is no CPython of this version.
     """
-    name = "python{}.{}".format(*python)
+    wanted = (python, magic)
     if executable is not None:
         found = ask(str(executable))
-        if found is None or (found.python, found.magic) != (python, magic):
+        if found is None or (found.python, found.magic) != wanted:
+            name = "{}.{}".format(*python)
             raise TargetError(
-                f"is no released CPython {name.removeprefix('python')}",
+                f"is no released CPython {name}",
                 where=str(executable),
-                fix=f"give the path of a {name}, or none",
+                fix=f"give the path of a python{name}, or none",
             )
         return found
-    candidates = [sys.executable] if sys.version_info[:2] == python else []
-    candidates += [path for path in (shutil.which(name),) if path]
-    answers = (ask(candidate) for candidate in candidates if candidate)
-    wanted = (python, magic)
+    answers = (ask(candidate) for candidate in _candidates(python))
     return next((one for one in answers if one and (one.python, one.magic) == wanted), None)
+
+
+def how_to_get(python: tuple[int, int]) -> str:
+    """Return what a user can do to have an interpreter of this version found, in one clause."""
+    name = "{}.{}".format(*python)
+    return (
+        f"install one where it is looked for (`uv python install {name}`, `pyenv install {name}`, "
+        f"or a python{name} on PATH), or give its path with --interpreter"
+    )
+
+
+def _candidates(python: tuple[int, int]) -> Iterator[str]:
+    """Yield paths to try; the ways that run other programs come last and only if needed."""
+    name = "{}.{}".format(*python)
+    if sys.executable and sys.version_info[:2] == python:
+        yield sys.executable
+    for directory in os.get_exec_path():
+        if path := shutil.which(f"python{name}", path=directory):
+            yield path
+    # uv looks at PATH too, and gives up at a shim that fails: only at its own ones it looks better.
+    uv = {"UV_PYTHON_PREFERENCE": "only-managed", "UV_PYTHON_DOWNLOADS": "never"}
+    yield from _told(["uv", "python", "find", "--no-project", "--no-config", name], uv)
+    for root in _pyenv_roots():
+        found = [path for layout in _PYENV_LAYOUTS for path in root.glob(layout.format(name))]
+        yield from map(str, sorted(found, key=_numbers, reverse=True))
+    yield from _told(["py", f"-{name}", "-c", "import sys; print(sys.executable)"])
+
+
+def _told(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield the line that a program prints, nothing if it is missing or fails."""
+    program = shutil.which(command[0])
+    if program is None:
+        return
+    with suppress(OSError, ValueError, subprocess.SubprocessError):
+        done = subprocess.run(
+            [program, *command[1:]],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=True,
+        )
+        yield from done.stdout.splitlines()[:1]
+
+
+def _pyenv_roots() -> Iterator[Path]:
+    """Yield where pyenv may keep its versions: it need not be on PATH, nor in the home."""
+    if place := os.environ.get("PYENV_ROOT"):
+        yield Path(place)
+    with suppress(RuntimeError):  # a user without a home, as in many containers
+        yield Path.home() / ".pyenv"
+    yield from map(Path, _told(["pyenv", "root"]))
+
+
+def _numbers(path: Path) -> tuple[list[int], str]:
+    """Return a key by which 3.9.10 comes after 3.9.9."""
+    return [int(number) for number in re.findall(r"\d+", path.as_posix())], str(path)
 
 
 @cache

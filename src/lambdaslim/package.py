@@ -6,7 +6,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 
@@ -19,11 +19,14 @@ from lambdaslim.archive import (
     write_zip,
     zip_size,
 )
+from lambdaslim.bytecode import TASK_ROOT
+from lambdaslim.companion import Companion
 from lambdaslim.deflate import pack_all, zlib_compressor
 from lambdaslim.errors import OutputError, SlimError, UsageError
 from lambdaslim.findings import Finding, Severity
 from lambdaslim.limits import Upload
-from lambdaslim.passes import ALL, Exclude, Pass
+from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
+from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.pipeline import Pipeline, Result
 from lambdaslim.scanner import StrPath, Symlinks, scan, scan_zip
 from lambdaslim.staging import recover, refuse_used
@@ -60,6 +63,8 @@ class Slimmed:
 
 
 def _remedy(finding: Finding) -> str:
+    if finding.code == "bytecode-required":
+        return "or ship sources: leave out require_bytecode (--require-bytecode)"
     if finding.code in _LIMIT_CODES:
         return "drop more, or allow it with allow_oversize (--allow-oversize)"
     return "mend it" if finding.severity is Severity.ERROR else "mend it, or be less strict"
@@ -103,6 +108,11 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     strict: bool = False,
     symlinks: Symlinks | str = Symlinks.REFUSE,
     interpreter: StrPath | None = None,
+    bytecode: Mode = "legacy",
+    optimize: Level = 0,
+    root: str = TASK_ROOT,
+    require_bytecode: bool = False,
+    sources: StrPath | None = None,
     dry_run: bool = False,
     progress: Callable[[str], object] = str,
 ) -> Slimmed:
@@ -126,6 +136,13 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         strict: let warnings refuse the package too.
         symlinks: "refuse", "inside" or "follow", see `scan`.
         interpreter: path of a Python of the runtime's version, to compile with.
+        bytecode: "legacy" puts bytecode in the places of sources, "cached" beside them, "none"
+            ships sources only.
+        optimize: 0, or 1 to leave out assertions, or 2 to leave out docstrings too.
+        root: where the package is unpacked: "/opt/python" or "/opt" for a layer's.
+        require_bytecode: refuse the package if sources stay for want of an interpreter.
+        sources: a path that ends in `.zip`, for a companion with the removed sources, from which
+            `Companion` restores tracebacks.
         dry_run: write nothing.
         progress: called with one line before each step that takes time.
 
@@ -140,26 +157,28 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     if in_place == (output is not None):
         raise UsageError("either an output or in_place is needed", fix="give one of the two")
     target = Target.of(runtime, architecture)
-    if passes is not None and interpreter is not None:
-        fix = "give it to PromoteBytecode"
-        raise UsageError("is for presets and not for your own passes", where="interpreter", fix=fix)
-    chosen = tuple(passes) if passes is not None else _preset(preset, target, interpreter)
+    options = _Promotion(interpreter, bytecode, optimize, root, require_bytecode)
+    if passes is not None:
+        options.refuse_any()
+    chosen = options.preset(preset, target) if passes is None else tuple(passes)
     pipeline = Pipeline((*_dropping(drop), *_without(chosen, skip)), tuple(keep))
-    sources = _paths(source)
+    directories = _paths(source)
     if output is None:
-        place = _in_place(sources)
+        place = _in_place(directories)
         if not dry_run:
             recover(place)
     else:
-        _refuse_output(os.fspath(output), sources)
+        _refuse_output(os.fspath(output), directories)
+    if sources is not None:
+        _refuse_companion(os.fspath(sources), output, directories)
     beside = tuple(load(path) for path in layers)
-    tree = scan(*sources, symlinks=symlinks)
+    tree = scan(*directories, symlinks=symlinks)
     progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
     result = pipeline.run(tree)
     progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
     refusal = _Refusal(strict=strict, allow_oversize=allow_oversize)
-    delivery = _Delivery(target, result, beside, upload, refusal)
-    return delivery.measured(output) if dry_run else delivery.to(output, sources)
+    delivery = _Delivery(target, result, beside, upload, refusal, _root(pipeline), sources)
+    return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
 
 def zipped_before(result: Result, package: Package) -> int:
@@ -182,8 +201,40 @@ def _paths(source: StrPath | Sequence[StrPath]) -> list[Path]:
     return [Path(one) for one in several]
 
 
-def _preset(name: str, target: Target, interpreter: StrPath | None) -> tuple[Pass, ...]:
-    return presets.preset(name, target, None if interpreter is None else Path(interpreter))
+@dataclass(frozen=True, slots=True)
+class _Promotion:
+    """The options that a preset hands to the pass that compiles."""
+
+    interpreter: StrPath | None
+    bytecode: Mode
+    optimize: Level
+    root: str
+    require_bytecode: bool
+
+    def refuse_any(self) -> None:
+        """Raise `UsageError` for an option that was given beside passes of one's own."""
+        defaults = _Promotion(None, "legacy", 0, TASK_ROOT, require_bytecode=False)
+        for one in fields(self):
+            if getattr(self, one.name) != getattr(defaults, one.name):
+                what = "is for presets and not for your own passes"
+                raise UsageError(what, where=one.name, fix="give it to PromoteBytecode")
+
+    def preset(self, name: str, target: Target) -> tuple[Pass, ...]:
+        return presets.preset(
+            name,
+            target,
+            None if self.interpreter is None else Path(self.interpreter),
+            bytecode=self.bytecode,
+            optimize=self.optimize,
+            root=self.root,
+            require_bytecode=self.require_bytecode,
+        )
+
+
+def _root(pipeline: Pipeline) -> str:
+    """Return the root of the file names in the package's bytecode."""
+    roots = (one.root for one in pipeline.passes if isinstance(one, PromoteBytecode))
+    return next(roots, TASK_ROOT)
 
 
 def _dropping(patterns: Sequence[str]) -> tuple[Pass, ...]:
@@ -223,6 +274,16 @@ def _refuse_output(path: str, sources: Sequence[Path]) -> None:
     _refuse_inside(output, sources)
     if not _is_zip(path):
         refuse_used(output)
+
+
+def _refuse_companion(path: str, output: StrPath | None, sources: Sequence[Path]) -> None:
+    if not _is_zip(path):
+        raise OutputError("does not end in .zip", where=path, fix="name a zip file")
+    if output is not None and Path(path).resolve() == Path(output).resolve():
+        raise OutputError("is the package itself", where=path, fix="name another file")
+    _refuse_output(path, sources)
+    if output is not None and not _is_zip(output):
+        _refuse_inside(Path(path), [Path(output)])
 
 
 def _refuse_inside(output: Path, sources: Sequence[Path]) -> None:
@@ -286,6 +347,8 @@ class _Delivery:
     layers: tuple[Tree, ...]
     upload: Upload
     refuses: _Refusal
+    root: str
+    companion: StrPath | None
 
     def measured(self, output: StrPath | None) -> Slimmed:
         zipped = output is not None and _is_zip(output)
@@ -294,12 +357,20 @@ class _Delivery:
     def to(self, output: StrPath | None, sources: Sequence[Path]) -> Slimmed:
         tree = self.result.after
         if output is None:
-            package = write_dir(tree, sources[0].resolve(), overwrite=True, accept=self._checked)
+            package = write_dir(tree, sources[0].resolve(), overwrite=True, accept=self._accepted)
         elif _is_zip(output):
-            package = write_zip(tree, output, accept=self._checked)
+            package = write_zip(tree, output, accept=self._accepted)
         else:
-            package = write_dir(tree, output, accept=self._checked)
+            package = write_dir(tree, output, accept=self._accepted)
         return self._slimmed(package)
+
+    def _accepted(self, package: Package) -> None:
+        """Check the finished package; its companion is in its place before it is."""
+        self._checked(package)
+        if self.companion is not None:
+            name = self.target.runtime.name
+            made = Companion.of(self.result, package, runtime=name, root=self.root)
+            write_zip(made.tree(), self.companion)
 
     def _checked(self, package: Package) -> Slimmed:
         """Return the outcome if no finding forbids it; raise `RefusedError` otherwise."""

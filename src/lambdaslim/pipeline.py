@@ -11,14 +11,16 @@ from lambdaslim.findings import Finding
 from lambdaslim.knowledge import Knowledge
 from lambdaslim.passes.contract import Context, Pass
 from lambdaslim.patterns import Patterns
-from lambdaslim.tree import Edit, Entry, Keep, Remove, Replace, Tree
+from lambdaslim.tree import Add, Edit, Entry, Keep, Remove, Tree
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One applied edit: who made it, why, and the bytes before and after.
 
-    `new_path` is where the content of a replacement went (often `path`), None for a removal.
+    `new_path` is where the content of a replacement went (often `path`), None for a removal. An
+    added file has no bytes before, and its `path` is its `new_path`. `original` is the file as it
+    was before the edit, None for an added one.
     """
 
     pass_name: str
@@ -27,6 +29,12 @@ class Change:
     reason: str
     before: int
     after: int
+    original: Entry | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def added(self) -> bool:
+        """Whether there was no file before."""
+        return self.original is None
 
     @property
     def saved(self) -> int:
@@ -134,6 +142,8 @@ class _Run:
         self._commit(step, edits.values())
 
     def _forbidden(self, step: Pass, edit: Edit) -> str | None:
+        if isinstance(edit, Add):  # touches nothing
+            return None
         if line := self.context.keep.match(edit.path):
             return f"the keep pattern {line!r}"
         if rule := self.context.rule(step.name, edit.path):
@@ -160,8 +170,8 @@ class _Run:
         entries: dict[str, Entry] = dict(self.tree)
         added: list[Entry] = []
         for edit in sorted(edits, key=lambda edit: edit.path):
-            old = entries.pop(edit.path)
-            new = edit.entry if isinstance(edit, Replace) else None
+            old = entries.pop(edit.path, None)
+            new = None if isinstance(edit, Remove) else edit.entry
             added += [new] if new else []
             self.changes.append(
                 Change(
@@ -169,16 +179,19 @@ class _Run:
                     edit.path,
                     new.path if new else None,
                     edit.reason,
-                    old.size,
+                    old.size if old else 0,
                     new.size if new else 0,
+                    old,
                 )
             )
         if added or len(entries) != len(self.tree):
             self.tree = Tree([*entries.values(), *added])
 
 
-def _add(edits: dict[str, Edit], edit: Remove | Replace, step: Pass, tree: Tree) -> None:
-    if edit.path in edits or edit.path not in tree:
-        problem = "is edited twice" if edit.path in edits else "is not in the tree"
+def _add(edits: dict[str, Edit], edit: Edit, step: Pass, tree: Tree) -> None:
+    adds = isinstance(edit, Add)
+    if edit.path in edits or (edit.path in tree) == adds:
+        there = "is in the tree already, and added" if adds else "is not in the tree, and edited"
+        problem = "is edited twice" if edit.path in edits else there
         raise PlanError(f"{problem} by the pass {step.name}", where=edit.path, fix="mend the pass")
     edits[edit.path] = edit

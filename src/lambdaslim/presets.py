@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from lambdaslim.bytecode import TASK_ROOT
 from lambdaslim.errors import UsageError
 from lambdaslim.passes import (
     DropProvided,
@@ -16,6 +18,7 @@ from lambdaslim.passes import (
     StripMetadata,
     StripTests,
 )
+from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.target import Target
 
 # The directories that the classic recipe deletes by name. It also names docutils, which no runtime
@@ -31,22 +34,22 @@ _CLASSIC_PROVIDED = {
 _CLASSIC_OTHERS = ("/numpy/doc/",)
 
 
-def safe(target: Target, interpreter: Path | None = None) -> tuple[Pass, ...]:
+def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the default: what programs do not notice, and provided modules where they serve."""
-    python = "{}.{}".format(*target.python)
+    # What is cached for a source that stayed is dead weight: it records the source's date, which
+    # no zip preserves, and the builder's path. What `promotion` has put beside sources stays.
+    cached = promotion.python if promotion.mode == "cached" else None
     return (
         StripInstallerLeftovers(),
         StripTests(),
         DropProvided(target.runtime.name, architecture=target.architecture),
         StripMetadata(),
-        PromoteBytecode(python, interpreter),
-        # What is cached for a source that stayed is dead weight: it records the source's date,
-        # which no zip preserves, and the builder's path.
-        StripBytecode(),
+        promotion,
+        StripBytecode(cached),
     )
 
 
-def classic(target: Target, interpreter: Path | None = None) -> tuple[Pass, ...]:
+def classic(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the well-known recipe, which breaks real packages: for comparison.
 
     Every difference from the shell commands is listed in docs/reference/presets.md.
@@ -57,30 +60,51 @@ def classic(target: Target, interpreter: Path | None = None) -> tuple[Pass, ...]
         Exclude(["*-info/"], must_match=False),
         Exclude(["tests/"], must_match=False),
         Exclude([*directories, *_CLASSIC_OTHERS, "/bin/*.py"], must_match=False),
-        PromoteBytecode("{}.{}".format(*target.python), interpreter, importable_only=False),
-        StripBytecode(),
+        replace(promotion, importable_only=False),
+        StripBytecode(promotion.python if promotion.mode == "cached" else None),
     )
 
 
-_PRESETS: dict[str, Callable[[Target, Path | None], tuple[Pass, ...]]] = {
+_PRESETS: dict[str, Callable[[Target, PromoteBytecode], tuple[Pass, ...]]] = {
     "safe": safe,
     "classic": classic,
 }
 NAMES: tuple[str, ...] = tuple(_PRESETS)
 
 
-def preset(name: str, target: Target, interpreter: Path | None = None) -> tuple[Pass, ...]:
+def preset(  # noqa: PLR0913 - the options of the one pass that has many
+    name: str,
+    target: Target,
+    interpreter: Path | None = None,
+    *,
+    bytecode: Mode = "legacy",
+    optimize: Level = 0,
+    root: str = TASK_ROOT,
+    require_bytecode: bool = False,
+) -> tuple[Pass, ...]:
     """Return the passes of a preset, to run as they are or to change.
 
     Args:
         name: "safe" or "classic".
         target: what the package is for.
         interpreter: path of a Python of the target's version, to compile with; None looks for one.
+        bytecode: "legacy", "cached" or "none"; like the others, see `passes.PromoteBytecode`.
+        optimize: 0, 1 or 2.
+        root: where the package is unpacked, for the file names in tracebacks.
+        require_bytecode: make it an error if sources stay for want of an interpreter.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or an option with another value.
     """
     if name not in _PRESETS:
         fix = f"choose one of {', '.join(NAMES)}"
         raise UsageError("is not a preset", where=name, fix=fix)
-    return _PRESETS[name](target, interpreter)
+    promotion = PromoteBytecode(
+        "{}.{}".format(*target.python),
+        interpreter,
+        root,
+        mode=bytecode,
+        optimize=optimize,
+        require=require_bytecode,
+    )
+    return _PRESETS[name](target, promotion)

@@ -256,6 +256,19 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Add:
+    """A pass's decision to put a file where there is none."""
+
+    entry: Entry
+    reason: str
+
+    @property
+    def path(self) -> str:
+        """Where the file goes."""
+        return self.entry.path
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """A pass's decision to leave alone what it would otherwise have removed, and why."""
 
@@ -263,5 +276,5 @@ class Keep:
     reason: str
 
 
-Edit = Remove | Replace
-Decision = Remove | Replace | Keep | Finding
+Edit = Remove | Replace | Add
+Decision = Remove | Replace | Add | Keep | Finding

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from lambdaslim import pyc
 from lambdaslim.bytecode import TASK_ROOT, Compiled, Source, compile_all
-from lambdaslim.distributions import source_of
-from lambdaslim.errors import BytecodeError
+from lambdaslim.distributions import cache_of, source_of
+from lambdaslim.errors import BytecodeError, UsageError
 from lambdaslim.findings import Finding
-from lambdaslim.interpreters import find
+from lambdaslim.interpreters import find, how_to_get
 from lambdaslim.passes.contract import Context
 from lambdaslim.target import Target, parse_python
-from lambdaslim.tree import Decision, DiskFile, Entry, Keep, Remove, Replace, Tree
+from lambdaslim.tree import Add, Decision, DiskFile, Entry, Keep, Remove, Replace, Tree
+
+Mode = Literal["legacy", "cached", "none"]
+Level = Literal[0, 1, 2]
+
+MODES: tuple[str, ...] = get_args(Mode)
+LEVELS: tuple[int, ...] = get_args(Level)
 
 _SCRIPTS = {"bin", "Scripts"}
 
@@ -26,9 +32,9 @@ class PromoteBytecode:
 
     With an interpreter of the target's version, every source is compiled, so the result does not
     depend on who compiled the caches, when and where. Without one, a cache in `__pycache__` is
-    promoted if it is provably the bytecode of its source: the target's magic number, and the
-    source's recorded date and size, or hash. Everything else keeps its source: a `.py` never goes
-    without a valid `.pyc` in its place.
+    taken if it is provably the bytecode of its source: the target's magic number, and the source's
+    recorded date and size, or hash. It is rewritten to the bytes that compiling would have given.
+    Everything else keeps its source: a `.py` never goes without a valid `.pyc` in its place.
 
     Attributes:
         python: the target's version, like "3.13".
@@ -36,9 +42,14 @@ class PromoteBytecode:
         root: where the package is unpacked, for the file names in tracebacks.
         importable_only: leave `.py` files alone that no import reaches (names that are no
             identifiers, scripts, directories without `__init__` inside packages): they are data.
+        mode: "legacy" as above; "cached" leaves the sources and puts the bytecode into
+            `__pycache__` beside them, valid whatever their dates; "none" does nothing.
+        optimize: 0, or 1 to leave out assertions, or 2 to leave out docstrings too.
+        require: make it an error if sources stay for want of an interpreter.
 
     Raises:
         TargetError: a malformed version, one of no runtime, or an interpreter of another one.
+        UsageError: another mode or level, or a root that is no absolute path.
     """
 
     name: ClassVar[str] = "promote-bytecode"
@@ -46,13 +57,30 @@ class PromoteBytecode:
     interpreter: Path | None = None
     root: str = TASK_ROOT
     importable_only: bool = True
+    mode: Mode = "legacy"
+    optimize: Level = 0
+    require: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a malformed or unknown version."""
+        """Refuse what no package can be made with."""
         self._target()
+        if self.mode not in MODES:
+            fix = f"choose one of {', '.join(MODES)}"
+            raise UsageError("is no way to ship bytecode", where=str(self.mode), fix=fix)
+        if self.optimize not in LEVELS or isinstance(self.optimize, bool):
+            fix = "choose 0, 1 or 2"
+            raise UsageError("is no level of optimisation", where=str(self.optimize), fix=fix)
+        if not self.root.startswith("/") or not self.root.isprintable():
+            fix = "give one like /var/task, or /opt/python for a layer"
+            raise UsageError("is no absolute path", where=self.root, fix=fix)
+        if self.require and self.mode == "none":
+            fix = "leave out one of the two"
+            raise UsageError("bytecode is required, and asked to be left out", fix=fix)
 
     def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
-        """Yield a replacement per promoted source, and the removal of its caches."""
+        """Yield a replacement per source and the removal of its caches, or a cache per source."""
+        if self.mode == "none":
+            return
         wanted: list[str] = []
         for path in tree:
             if not path.endswith(".py"):
@@ -65,35 +93,66 @@ class PromoteBytecode:
         interpreter = find(runtime.python, runtime.magic, self.interpreter)
         if interpreter:
             jobs = (Source(path, tree[path].read()) for path in wanted)
-            answers = compile_all(jobs, interpreter, root=self.root)
+            answers = compile_all(jobs, interpreter, root=self.root, optimize=self.optimize)
         else:
-            answers = _Promotion(self._target(), self.root.rstrip("/"), tree).answers(wanted)
+            answers = self._from_caches(wanted, tree)
             yield from self._without_interpreter(answers)
-        caches = _caches(tree)
-        for path in wanted:
-            yield from _decision(tree[path], answers[path], caches.get(path, ()))
+        shipped = self._beside if self.mode == "cached" else self._instead
+        yield from shipped(tree, answers)
         yield from self._foreign(tree)
 
     def _target(self) -> Target:
         return Target.of("python{}.{}".format(*parse_python(self.python)))
 
     def _stays(self, path: str, tree: Tree, context: Context) -> str | None:
-        """Return why a source stays before anything is compiled, or None."""
-        if rule := context.rule(self.name, path):
+        """Return why a source is left alone before anything is compiled, or None."""
+        if self.mode == "legacy" and (rule := context.rule(self.name, path)):
             return rule.why
         owner = context.distributions.owner(path)
         if self.importable_only and not _importable(path, owner.root if owner else "", tree):
             return "its source stays: it looks like data (a name or a directory of no package)"
         return None
 
+    def _from_caches(self, paths: list[str], tree: Tree) -> dict[str, Compiled]:
+        if self.optimize:
+            why = "optimised bytecode is never taken from a cache"
+            return dict.fromkeys(paths, Compiled(None, why, compiled=False))
+        return _Promotion(self._target(), self.root.rstrip("/"), tree).answers(paths)
+
     def _without_interpreter(self, answers: Mapping[str, Compiled]) -> Iterator[Finding]:
         kept = sum(answer.pyc is None for answer in answers.values())
-        yield Finding(
-            "bytecode-no-interpreter",
-            f"no Python {self.python} was found to compile with: {len(answers) - kept:,} sources "
-            f"have a valid cache, {kept:,} were kept; install it (for example with "
-            f"`uv python install {self.python}`) and put it on PATH or name it with --interpreter",
-        )
+        if kept:
+            yield Finding(
+                "bytecode-required" if self.require else "bytecode-no-interpreter",
+                f"no Python {self.python} was found to compile with: {kept:,} sources stay without "
+                f"bytecode, {len(answers) - kept:,} have a valid cache; "
+                f"{how_to_get(self._target().python)}",
+            )
+
+    def _instead(self, tree: Tree, answers: Mapping[str, Compiled]) -> Iterator[Decision]:
+        """Put bytecode in the places of sources; their caches go."""
+        caches = _caches(tree)
+        for path, answer in answers.items():
+            if answer.pyc is None:
+                yield from _uncompiled(path, "its source stays", answer)
+                continue
+            for cache in caches.get(path, ()):
+                yield Remove(cache, "superseded by the promoted bytecode", follows=path)
+            executable = tree[path].executable
+            promoted = Entry.of(f"{path}c", answer.pyc, executable=executable)
+            yield Replace(path, promoted, "bytecode in place of its source")
+
+    def _beside(self, tree: Tree, answers: Mapping[str, Compiled]) -> Iterator[Decision]:
+        """Put bytecode beside sources, under the name that the interpreter looks for."""
+        for path, answer in answers.items():
+            if answer.pyc is None:
+                yield from _uncompiled(path, "it has no bytecode beside it", answer)
+                continue
+            cached = Entry.of(cache_of(path, self._target().cache_tag), answer.pyc)
+            if cached.path not in tree:
+                yield Add(cached, "bytecode beside its source")
+            elif tree[cached.path].read() != answer.pyc:
+                yield Replace(cached.path, cached, "bytecode that no date makes stale")
 
     def _foreign(self, tree: Tree) -> Iterator[Finding]:
         """Report importable bytecode, there without a source, that the target cannot load."""
@@ -138,16 +197,10 @@ def _caches(tree: Tree) -> dict[str, list[str]]:
     return found
 
 
-def _decision(entry: Entry, answer: Compiled, caches: list[str] | tuple[()]) -> Iterator[Decision]:
-    if answer.pyc is None:
-        yield Keep(entry.path, f"its source stays: {answer.error}")
-        if answer.compiled:
-            yield Finding("bytecode-does-not-compile", f"{entry.path}: {answer.error}", entry.path)
-        return
-    for cache in caches:
-        yield Remove(cache, "superseded by the promoted bytecode", follows=entry.path)
-    promoted = Entry.of(f"{entry.path}c", answer.pyc, executable=entry.executable)
-    yield Replace(entry.path, promoted, "bytecode in place of its source")
+def _uncompiled(path: str, consequence: str, answer: Compiled) -> Iterator[Decision]:
+    yield Keep(path, f"{consequence}: {answer.error}")
+    if answer.compiled:
+        yield Finding("bytecode-does-not-compile", f"{path}: {answer.error}", path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +215,7 @@ class _Promotion:
         return {path: self._answer(path) for path in paths}
 
     def _answer(self, path: str) -> Compiled:
-        directory, _, name = path.rpartition("/")
-        cache = f"{directory}/" if directory else ""
-        cache += f"__pycache__/{name.removesuffix('.py')}.{self.target.cache_tag}.pyc"
+        cache = cache_of(path, self.target.cache_tag)
         if cache not in self.tree:
             why = f"no bytecode of {self.target.runtime.name} is cached for it"
             return Compiled(None, why, compiled=False)
@@ -176,7 +227,8 @@ class _Promotion:
         if why := pyc.is_valid(cached, data, magic, source_mtime=_mtime(source)):
             return Compiled(None, f"its cached bytecode {why}", compiled=False)
         try:
-            return Compiled(pyc.relocate(cached, data, magic, f"{self.root}/{source.path}"), None)
+            name = f"{self.root}/{source.path}"
+            return Compiled(pyc.canonicalise(cached, data, magic, name), None)
         except BytecodeError as error:
             return Compiled(None, f"its cached bytecode {error.what}", compiled=False)
 

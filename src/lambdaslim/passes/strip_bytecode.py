@@ -1,4 +1,4 @@
-"""Remove cached bytecode that the target cannot use."""
+"""Remove cached bytecode that the target cannot use, or that a package makes stale."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from typing import ClassVar
 
 from lambdaslim.distributions import source_of
 from lambdaslim.passes.contract import Context
+from lambdaslim.pyc import read_header
 from lambdaslim.target import parse_python
-from lambdaslim.tree import Decision, Remove, Tree
+from lambdaslim.tree import Decision, Entry, Remove, Tree
 
 _TAG = re.compile(r"\.([^/.]+)(?:\.opt-[^/.]+)?\.pyc$")
 
 
 @dataclass(frozen=True, slots=True)
 class StripBytecode:
-    """Remove `__pycache__` files: other interpreters' ones, and ones without their source.
+    """Remove `__pycache__` files: other interpreters' ones, stale ones, and ones without a source.
+
+    A cache that records the date of its source is stale in every package, whose files are all of
+    one date. One that records a hash is not.
 
     Attributes:
-        python: the target's version ("3.13"); its own caches stay where their source is. None
-            removes every cache.
+        python: the target's version ("3.13"); its own caches by hash stay where their source is.
+            None removes every cache.
 
     Legacy bytecode (a `.pyc` outside `__pycache__`) is importable and never touched.
 
@@ -47,3 +51,10 @@ class StripBytecode:
                     yield Remove(path, "bytecode that the target does not read")
                 elif source_of(path) not in tree:
                     yield Remove(path, "cached bytecode without its source is not importable")
+                elif not _is_by_hash(tree[path]):
+                    yield Remove(path, "cached bytecode by date, which no package preserves")
+
+
+def _is_by_hash(entry: Entry) -> bool:
+    header = read_header(entry.read())
+    return header is not None and header.source_hash is not None

@@ -30,6 +30,7 @@ def to_json(outcome: Outcome) -> str:
             "preset": outcome.preset,
             "written": package.path is not None,
             "output": None if package.path is None else str(package.path),
+            "sources_companion": outcome.companion,
             "before": _size(len(result.before), result.before.size, outcome.zipped_before),
             "after": _size(package.files, package.unzipped, package.zipped),
             "layers": [_size(len(layer), layer.size, None) for layer in slimmed.layers],
@@ -39,8 +40,14 @@ def to_json(outcome: Outcome) -> str:
             "code_sha256": package.code_sha256,
             "content_digest": package.content_digest,
             "passes": [
-                {"pass": r.name, "removed": r.removed, "replaced": r.replaced, "saved": r.saved}
-                for r in by_pass(result.changes)
+                {
+                    "pass": row.name,
+                    "removed": row.removed,
+                    "replaced": row.replaced,
+                    "added": row.added,
+                    "saved": row.saved,
+                }
+                for row in by_pass(result.changes)
             ],
             "changes": [_change(change) for change in result.changes],
             "kept": [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from lambdaslim import limits
 from lambdaslim.errors import printable
 from lambdaslim.findings import Finding, Severity
-from lambdaslim.report.facts import KeptRow, Outcome, by_pass, by_reason
+from lambdaslim.report.facts import KeptRow, Outcome, by_pass, by_reason, total
 
 _MOST_ROWS = 20
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
@@ -59,14 +59,11 @@ def _title(outcome: Outcome) -> Iterator[str]:
 
 def _passes(outcome: Outcome) -> Iterator[str]:
     rows = by_pass(outcome.slimmed.result.changes)
-    lines = [(r.name, f"{r.removed:,}", f"{r.replaced:,}", f"{r.saved:,}") for r in rows]
-    total = (
-        "total",
-        f"{sum(row.removed for row in rows):,}",
-        f"{sum(row.replaced for row in rows):,}",
-        f"{outcome.slimmed.result.saved:,}",
-    )
-    return table(("pass", "removed", "replaced", "bytes saved"), [*lines, total])
+    lines = [(r.name, r.removed, r.replaced, r.added, r.saved) for r in (*rows, total(rows))]
+    head = ["pass", "removed", "replaced", "added", "bytes saved"]
+    columns = [0, 1, 2, 3, 4] if total(rows).added else [0, 1, 2, 4]
+    cells = [[line[0], *(f"{number:,}" for number in line[1:])] for line in lines]
+    return table([head[c] for c in columns], [[line[c] for c in columns] for line in cells])
 
 
 def _sizes(outcome: Outcome) -> Iterator[str]:
@@ -113,6 +110,8 @@ def _written(outcome: Outcome) -> Iterator[str]:
         yield "nothing was written: dry run"
     else:
         yield f"wrote {printable(str(package.path))}"
+        if outcome.companion is not None:
+            yield f"wrote {printable(outcome.companion)} (the sources, for `lambdaslim traceback`)"
     if package.sha256:
         yield f"sha256          {package.sha256}"
         yield f"CodeSha256      {package.code_sha256}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lambdaslim.package import Slimmed
@@ -12,11 +12,12 @@ from lambdaslim.pipeline import Change, Kept
 
 @dataclass(frozen=True, slots=True)
 class PassRow:
-    """What one pass did: files removed, files replaced, bytes saved."""
+    """What one pass did: files removed, replaced and added, bytes saved."""
 
     name: str
     removed: int
     replaced: int
+    added: int
     saved: int
 
 
@@ -34,6 +35,7 @@ class Outcome:
     """An outcome to report: what was slimmed, from and to where, and whether it was written.
 
     `zipped_before` is the bytes of a zip of the unslimmed tree, None if nobody measured it.
+    `companion` is where the removed sources were written, None if they were not.
     `dry_run` says that nothing was meant to be written; `refused` that a check forbade it.
     """
 
@@ -43,6 +45,7 @@ class Outcome:
     preset: str
     slimmed: Slimmed
     zipped_before: int | None = None
+    companion: str | None = None
     dry_run: bool = False
     refused: bool = False
 
@@ -51,11 +54,25 @@ def by_pass(changes: Iterable[Change]) -> tuple[PassRow, ...]:
     """Return a row per pass, in the order in which they ran."""
     removed: Counter[str] = Counter()
     replaced: Counter[str] = Counter()
+    added: Counter[str] = Counter()
     saved: Counter[str] = Counter()
     for change in changes:
-        (removed if change.new_path is None else replaced)[change.pass_name] += 1
+        kind = added if change.added else removed if change.new_path is None else replaced
+        kind[change.pass_name] += 1
         saved[change.pass_name] += change.saved
-    return tuple(PassRow(name, removed[name], replaced[name], saved[name]) for name in saved)
+    counts = (removed, replaced, added, saved)
+    return tuple(PassRow(name, *(count[name] for count in counts)) for name in saved)
+
+
+def total(rows: Sequence[PassRow]) -> PassRow:
+    """Return the sum of rows, as a row."""
+    return PassRow(
+        "total",
+        sum(row.removed for row in rows),
+        sum(row.replaced for row in rows),
+        sum(row.added for row in rows),
+        sum(row.saved for row in rows),
+    )
 
 
 def by_reason(kept: Iterable[Kept]) -> tuple[KeptRow, ...]:
