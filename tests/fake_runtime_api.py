@@ -116,7 +116,8 @@ class FakeRuntimeApi:
         self._server.expect(event)
         command = [python, "-I", "-S", "-B", "-c", _BOOTSTRAP, package, handler, self.client]
         with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as log:
-            environment = self._environment(package, handler, Path(scratch)) | (variables or {})
+            environment = self._environment(package, handler, Path(scratch))
+            environment |= variables or {}
             arguments = [*map(str, command), *map(str, extra_path)]
             with _running(arguments, package, environment, log) as process:
                 posted = self._posted(process)

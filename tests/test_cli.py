@@ -513,17 +513,16 @@ class TestJson:
         assert facts["version"] == 1
         assert set(facts) == {
             *("version", "command", "sources", "runtime", "architecture", "preset", "written"),
+            *("output", "before", "after", "layers", "limits", "headroom", "sha256"),
             *(
-                "output",
                 "sources_companion",
-                "before",
-                "after",
-                "layers",
-                "limits",
-                "headroom",
-                "sha256",
+                "code_sha256",
+                "content_digest",
+                "passes",
+                "changes",
+                "kept",
+                "findings",
             ),
-            *("code_sha256", "content_digest", "passes", "changes", "kept", "findings"),
         }
         assert set(facts["before"]) == set(facts["after"]) == {"files", "unzipped", "zipped"}
         assert set(facts["limits"]) == set(facts["headroom"]) == {"unzipped", "zipped"}

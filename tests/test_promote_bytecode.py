@@ -644,8 +644,8 @@ def test_other_options_are_refused(options: dict[str, Any], message: str) -> Non
 # Other ways to ship bytecode.
 
 
-def cached_mode(*arguments: Any, **options: Any) -> Pipeline:  # noqa: ANN401 - a pass's options
-    return Pipeline((PromoteBytecode(PYTHON, *arguments, mode="cached", **options),))
+def cached_mode(optimize: Level = 0) -> Pipeline:
+    return Pipeline((PromoteBytecode(PYTHON, mode="cached", optimize=optimize),))
 
 
 FILES = {"pkg/__init__.py": "", "pkg/a.py": NESTED, "bin/tool.py": "x = 1\n", "d.txt": ""}
@@ -690,7 +690,7 @@ def test_cached_bytecode_is_loaded_whatever_the_dates(tmp_path: Path) -> None:
 
 
 def test_cached_bytecode_survives_strip_bytecode(tmp_path: Path) -> None:
-    files = {**FILES, cache_path("bin/tool.py"): pyc_of("x = 1\n"), cache_path("no.py"): b""}
+    files: Files = {**FILES, cache_path("bin/tool.py"): pyc_of("x = 1\n"), cache_path("no.py"): b""}
     tree = scan(on_disk(tree_from(files), tmp_path))
     steps = (PromoteBytecode(PYTHON, mode="cached"), StripBytecode(PYTHON))
     result = Pipeline(steps).run(tree)

@@ -156,10 +156,12 @@ def test_two_installations_for_another_runtime(
 @pytest.mark.slow
 @pytest.mark.interpreter
 @pytest.mark.skipif(not OTHERS, reason="there is one Python that runs lambdaslim")
-def test_any_python_packs_the_same(vendored: Vendor, pack: Packer) -> None:
+@pytest.mark.parametrize("target", sorted({(3, 13), max(PYTHONS)}), ids="{0[0]}.{0[1]}".format)
+def test_any_python_packs_the_same(vendored: Vendor, pack: Packer, target: tuple[int, int]) -> None:
     """Whatever Python runs the tool, the target's own one compiles."""
-    target = max(PYTHONS)
-    source = vendored(*WEB)
+    if target not in PYTHONS:
+        pytest.skip("no CPython {}.{} on this machine".format(*target))
+    source = vendored(*WEB, python=PYTHONS[target])
     options = (*runtime(target), "--interpreter", str(PYTHONS[target]))
     made = {python: pack(source, *options, python=python) for python in PYTHONS.values()}
     assert len({digests.content for digests in made.values()}) == 1
