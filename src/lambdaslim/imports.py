@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
+import string
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+from importlib.util import decode_source
 
 _DOTTED_TEXT = re.compile(r"[A-Za-z_]\w*(?:[./][A-Za-z_]\w*)+")
 _RELATIVE_TEXT = re.compile(r"(\.+)([A-Za-z_][\w.]*)")
 _NAME_BACKWARDS = re.compile(rb"[A-Za-z0-9_./]*[A-Za-z_]")
 _LONGEST_NAME = 300
+_LISTS_SUBMODULES = ("__all__", "fromlist", "submodules")
+_OPENING, _CLOSING = ("(", "[", "{"), (")", "]", "}")
+
+_STRING, _NAME, _NEWLINE, _SPACE = "string", "name", "newline", "space"
+# A string that does not end goes on to the end of its line, or of the file.
+_TOKEN = re.compile(
+    r"""
+    (?P<space> [ \t\f\0]+ | \\\r?\n | \#[^\r\n]* )
+    | (?P<string> [A-Za-z]{0,2} (?:
+        \"{3} (?: [^"\\] | \\. | \"(?!"") )*+ (?: \"{3} | \Z | \\ )
+        | '{3} (?: [^'\\] | \\. | '(?!'') )*+ (?: '{3} | \Z | \\ )
+        | " (?: [^"\\\r\n] | \\. )*+ "?
+        | ' (?: [^'\\\r\n] | \\. )*+ '?
+    ) )
+    | (?P<name> [^\W\d]\w* )
+    | (?P<newline> \r\n? | \n )
+    | (?P<other> \+= | . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def package_of(path: str) -> str:
@@ -28,10 +47,9 @@ def mentions(path: str, data: bytes, modules: Collection[str]) -> frozenset[str]
 
     In a Python source these are the targets of `import` and `from ... import` at any depth of the
     code (`from a import b` mentions `a.b`), and strings that look like a dotted name or a path
-    ("a.b", ".b", "a/b"). In bytecode, and in a source that does not parse, names stand apart and
-    cannot be told from strings: a module counts if its name and its package's are both there, or
-    its name alone, where the file lies in that package. Any other file mentions a module by its
-    dotted name or path.
+    ("a.b", ".b", "a/b"). In bytecode names stand apart and cannot be told from strings: a module
+    counts if its name and its package's are both there, or its name alone, where the file lies in
+    that package. Any other file mentions a module by its dotted name or path.
 
     Args:
         path: POSIX path from the import root, which gives relative imports their package.
@@ -40,9 +58,8 @@ def mentions(path: str, data: bytes, modules: Collection[str]) -> frozenset[str]
     """
     package = package_of(path)
     if path.endswith(".py"):
-        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            return _within(_in_source(data, package), modules)
-    if path.endswith((".py", ".pyc")):
+        return _within(_in_source(data, package), modules)
+    if path.endswith(".pyc"):
         return frozenset(module for module in modules if _may_import(data, package, module))
     return _within(_in_text(data, {module.rpartition(".")[2] for module in modules}), modules)
 
@@ -64,33 +81,147 @@ def _may_import(data: bytes, package: str, module: str) -> bool:
     return inside or parent.rpartition(".")[2].encode() in data
 
 
-def _in_source(data: bytes, package: str) -> list[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module = ast.parse(data)
-    return [name for node in ast.walk(module) for name in _in_node(node, package)]
+def _in_source(data: bytes, package: str) -> Iterator[str]:
+    """Yield the modules that the statements and strings of a source may mean."""
+    tokens = _Tokens(data)
+    for kind, text in tokens:
+        if kind == _STRING:
+            for piece in _constants([text, *tokens.while_strings()]):
+                yield from _in_string(piece, package)
+        elif text == "from":
+            level, module = tokens.dotted()
+            if tokens.take("import"):
+                base = _resolve(level, module, package)
+                yield base
+                yield from (f"{base}.{name}".lstrip(".") for name in tokens.imported())
+        elif text == "import":
+            yield from tokens.imported()
+        elif text in _LISTS_SUBMODULES:
+            yield from (f"{package}.{word}" for word in tokens.assigned(text))
 
 
-def _in_node(node: ast.AST, package: str) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        base = _resolve(node.level, node.module, package)
-        yield base
-        yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
-    elif _lists_submodules(node):
-        words = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
-        yield from (f"{package}.{word}" for word in words if isinstance(word, str))
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield from _in_string(node.value, package)
+def _constants(literals: Iterable[str]) -> Iterator[str]:
+    """Yield the constant parts of string literals that stand side by side, joined.
+
+    Escapes stay as they are written: no name of a module needs one.
+    """
+    whole = ""
+    for literal in literals:
+        prefix, body = _literal_parts(literal)
+        if "f" in prefix or "t" in prefix:
+            first, *others = re.split(r"\{[^{}]*\}", body)
+            yield whole + first
+            yield from others[:-1]
+            whole = others[-1] if others else ""
+        else:
+            whole += body
+    yield whole
 
 
-def _lists_submodules(node: ast.AST) -> bool:
-    """Tell whether a node lists names that `import *` or a lazy loader imports as submodules."""
-    if isinstance(node, ast.keyword):
-        return node.arg in ("fromlist", "submodules")
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets)
+def _literal_parts(literal: str) -> tuple[str, str]:
+    """Return the lower-case prefix and the body of a string literal."""
+    body = literal.lstrip(string.ascii_letters)
+    size = 3 if body[:3] in ('"""', "'''") else 1
+    return literal[: len(literal) - len(body)].lower(), body[size:-size]
+
+
+class _Tokens:
+    """The tokens of a source, by rules that no version of Python has changed.
+
+    The parser of the running Python knows one grammar; the target's may be newer or older, and what
+    is found must not depend on who looks.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._found: list[tuple[str, str]] = []
+        self._place = 0
+        self._gathered = 0
+        depth = 0
+        for found in _TOKEN.finditer(_decoded(data)):
+            kind, text = found.lastgroup or "", found[0]
+            depth = max(0, depth + (text in _OPENING) - (text in _CLOSING))
+            # A line goes on as long as a bracket is open.
+            if kind != _SPACE and not (kind == _NEWLINE and depth):
+                self._found.append((kind, text))
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Take token after token."""
+        while self._place < len(self._found):
+            self._place += 1
+            yield self._found[self._place - 1]
+
+    def _next(self) -> tuple[str, str]:
+        return self._found[self._place] if self._place < len(self._found) else (_NEWLINE, "")
+
+    def take(self, *texts: str) -> str:
+        """Take the next token if it is one of `texts`, and return it, else ""."""
+        text = self._next()[1]
+        if text not in texts:
+            return ""
+        self._place += 1
+        return text
+
+    def while_strings(self) -> Iterator[str]:
+        """Take the strings that come next."""
+        while self._next()[0] == _STRING:
+            self._place += 1
+            yield self._found[self._place - 1][1]
+
+    def _name(self) -> str:
+        kind, text = self._next()
+        if kind != _NAME or text == "import":
+            return ""
+        self._place += 1
+        return text
+
+    def dotted(self) -> tuple[int, str]:
+        """Take a dotted name; return the number of dots before it, and the name."""
+        level = 0
+        while self.take("."):
+            level += 1
+        name = self._name()
+        while name and self.take("."):
+            name += f".{self._name()}"
+        return level, name
+
+    def imported(self) -> Iterator[str]:
+        """Take what follows `import`: dotted names with or without other names, or "*"."""
+        self.take("(")
+        while name := self.take("*") or self.dotted()[1]:
+            yield name
+            if self.take("as"):
+                self._name()
+            if not self.take(","):
+                return
+
+    def assigned(self, name: str) -> Iterator[str]:
+        """Take the strings of the value that is assigned to a name, as far as its line goes.
+
+        `__all__` is a statement's target, the others are keywords of a call.
+        """
+        start = self._place
+        if start < self._gathered:  # inside such a value, whose strings are all known
+            return
+        if self.take(":"):
+            while self._next()[1] not in ("=", "") and self._next()[0] != _NEWLINE:
+                self._place += 1
+        if self.take("=", "+="):
+            depth, ends = 0, "" if name == "__all__" else ","
+            for kind, text in self:
+                depth += (text in _OPENING) - (text in _CLOSING)
+                if depth < 0 or (depth == 0 and (kind == _NEWLINE or (text and text == ends))):
+                    break
+                if kind == _STRING:
+                    yield "".join(_constants([text, *self.while_strings()]))
+        # Back, since the strings may be dotted names too.
+        self._gathered, self._place = self._place, start
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return decode_source(data)
+    except (SyntaxError, UnicodeError):
+        return data.decode("latin-1")
 
 
 def _in_string(text: str, package: str) -> Iterator[str]:
