@@ -121,8 +121,8 @@ def test_the_newest_of_pyenv_is_taken(
     machine: Path, told_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = machine / "home" / ".pyenv" if told_by == "home" else machine / "opt"
-    for version in ("3.9.9", "3.99.9", "3.99.10"):
-        newest = fake_python(root / "versions" / version / "bin" / "python", version)
+    versions = ("3.9.9", "3.99.9", "3.99.10")
+    newest = [fake_python(root / "versions" / v / "bin" / "python", v) for v in versions][-1]
     if told_by == "variable":
         monkeypatch.setenv("PYENV_ROOT", str(root))
     elif told_by == "command":
