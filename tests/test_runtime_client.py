@@ -133,7 +133,7 @@ class Runtime:
         command = [sys.executable, "-m", "lambdaslim", "pack", *map(str, sources)]
         target = ["--runtime", self.name, "--arch", ARCHITECTURE]
         # What a package weighs is no concern here, and packages grow.
-        options = [*target, "--allow-oversize", "-o", str(archive), *more]
+        options = [*target, "--allow-oversize", "--upload", "s3", "-o", str(archive), *more]
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         package = into / "task"

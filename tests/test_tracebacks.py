@@ -281,7 +281,8 @@ def test_a_traceback_of_this_python_is_as_with_its_sources(call: str) -> None:
 
 def plain(error: BaseException) -> list[str]:
     frames = [
-        (f.filename, f.lineno, f.name, f.line) for f in traceback.extract_tb(error.__traceback__)
+        (f.filename, f.lineno or 0, f.name, f.line)
+        for f in traceback.extract_tb(error.__traceback__)
     ]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
     chained = [*plain(error.__cause__), "\n"] if error.__cause__ else []
