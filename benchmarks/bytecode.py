@@ -3,8 +3,9 @@
 
 Usage: bytecode.py [--tree DIR] [--python PATH ...] [--runs N] [--json FILE]
 
-For each interpreter, both read the same sources and write as many files, in turns whose order
-alternates. The Python that runs this script drives lambdaslim; every other version is compiled
+For each interpreter, both compile the same sources in two processes, in turns whose order
+alternates. compileall writes files; lambdaslim hands its bytecode over in memory, where a package
+is made of it. The Python that runs this script drives lambdaslim; every other version is compiled
 across. Prints medians, their ratio, and the bytes. Without --tree, pure-Python packages are
 installed at pinned versions. Without --python, every interpreter that lambdaslim finds takes part.
 """
@@ -83,7 +84,7 @@ def interpreters(given: list[Path]) -> Iterator[Interpreter]:
 
 def measure(python: Interpreter, tree: Path, work: Path, runs: int) -> Row:
     """Let both take turns."""
-    contestants: dict[str, Callable[[], int]] = {
+    contestants: dict[str, Callable[[], list[bytes]]] = {
         "compileall": lambda: compileall(python, work),
         "ours": lambda: ours(python, work),
     }
@@ -93,9 +94,10 @@ def measure(python: Interpreter, tree: Path, work: Path, runs: int) -> Row:
         for name in sorted(contestants, reverse=run % 2 == 1):
             fresh_copy(tree, work)
             start = time.perf_counter()
-            contestants[name]()
+            handed = contestants[name]()
             seconds[name].append(time.perf_counter() - start)
-            made[name] = [path.stat().st_size for path in work.rglob("*.pyc")]
+            written = [path.stat().st_size for path in work.rglob("*.pyc")]
+            made[name] = written or [len(pyc) for pyc in handed]
     return Row(
         python.version,
         statistics.median(seconds["compileall"]),
@@ -115,21 +117,19 @@ def fresh_copy(tree: Path, work: Path) -> None:
         shutil.copyfile(path, copy)
 
 
-def compileall(python: Interpreter, work: Path) -> int:
-    """Compile as installers do; a source that does not compile makes it return 1."""
+def compileall(python: Interpreter, work: Path) -> list[bytes]:
+    """Compile as installers do, into files; a source that does not compile makes it return 1."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [str(python.executable), "-m", "compileall", f"-j{WORKERS}", "-q", str(work)]
-    return subprocess.run(command, env=clean, stdout=subprocess.DEVNULL, check=False).returncode
+    subprocess.run(command, env=clean, capture_output=True, check=False)
+    return []
 
 
-def ours(python: Interpreter, work: Path) -> int:
-    """Scan, read, compile, write."""
+def ours(python: Interpreter, work: Path) -> list[bytes]:
+    """Scan, read, compile; the bytecode is handed over in memory, where packages are made of it."""
     sources = [Source(entry.path, entry.read()) for entry in scan(work).values()]
     answers = compile_all(sources, python, workers=WORKERS)
-    for path, answer in answers.items():
-        if answer.pyc is not None:
-            (work / f"{path}c").write_bytes(answer.pyc)
-    return len(answers)
+    return [one.pyc for one in answers.values() if one.pyc is not None]
 
 
 def table(rows: list[Row]) -> None:

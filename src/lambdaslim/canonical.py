@@ -34,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    _Object = tuple[int, bytes, tuple[int, ...]]
     _Layout = tuple[int, tuple[tuple[int, ...], tuple[int, ...]]]
 
 _INT32 = struct.Struct("<i")
@@ -43,28 +44,33 @@ _REFERENCE, _CODE, _TUPLE, _SMALL_TUPLE, _FROZENSET, _SLICE, _BYTES, _INT, _LONG
 # Never take a number.
 _SINGLETONS = frozenset(b"NFT.")
 _NUMBERED_SINGLETONS = frozenset(tag | _NUMBERED for tag in _SINGLETONS)
-# Their length takes one byte, or four.
-_SHORT_TEXTS = frozenset(b"zZ" + bytes([ord("z") | _NUMBERED, ord("Z") | _NUMBERED]))
+# Strings that are not interned: ASCII of less than 256 bytes, more ASCII, and others.
+_SHORT, _LONG_ASCII, _OTHER = b"zau"
+_INTERNED = {_SHORT: ord("Z"), _LONG_ASCII: ord("A"), _OTHER: ord("t")}
+_SHORT_TEXTS = frozenset(tag | flag for tag in b"zZ" for flag in (0, _NUMBERED))
 _LONG_TEXTS = frozenset(b"aAut")
-_INTERNED = {ord("z"): ord("Z"), ord("a"): ord("A"), ord("u"): ord("t")}
+_TEXTS = frozenset(_INTERNED)
 # Tag: bytes of an integer, a long one's digit, a float and a complex number.
 _NUMBERS = {_INT: 4, _LONG: 2, ord("g"): 8, ord("y"): 16}
 _BYTE = [bytes([value]) for value in range(256)]
-# Lengths from here on take four bytes instead of one.
-_SHORT = 256
+# What joins to nothing: the number of a code object's first line stands for itself.
+_NO_TAG = 256
+_BYTE.append(b"")
+# Counts and lengths from here on take four bytes instead of one.
+_MANY = 256
 # Interpreters have these once.
-_SMALL_INTS = {b"i" + _INT32.pack(number) for number in range(-5, 257)}
+_SMALL_INTS = {_INT32.pack(number) for number in range(-5, 257)}
 
 # What a slot of a code object asks for, and the tags that it takes. Anything fits into 0.
-_ANY, _WHOLE, _DATA, _ITEMS, _NAMES, _NAME, _FILE, _LINES, _LINE = range(9)
+_ANY, _WHOLE, _DATA, _ITEMS, _NAMES, _NAME, _FILE, _LINES = range(8)
 _FITTING = {
-    _WHOLE: b"c",
-    _DATA: b"s",
-    _ITEMS: b"()",
-    _NAMES: b"()",
-    _NAME: b"zau",
-    _FILE: b"zau",
-    _LINES: b"s",
+    _WHOLE: frozenset(b"c"),
+    _DATA: frozenset(b"s"),
+    _ITEMS: frozenset(b"()"),
+    _NAMES: frozenset(b"()"),
+    _NAME: _TEXTS,
+    _FILE: _TEXTS,
+    _LINES: frozenset(b"s"),
 }
 # A code object begins with so many bytes of integers. Between its slots is the first line's number.
 _LAYOUT_38 = 24, ((_DATA, _ITEMS, *[_NAMES] * 4, _FILE, _NAME), (_DATA,))
@@ -98,7 +104,7 @@ def canonical(body: bytes, python: tuple[int, int], filename: bytes | None = Non
         raise MalformedError("is nested too deep") from error
     if reader.position != len(body):
         raise MalformedError("does not end where the file does")
-    return _Writer(reader).write(root)
+    return _written(reader, root)
 
 
 def without_columns(table: bytes) -> bytes:
@@ -133,9 +139,11 @@ def _step(form: int, table: bytes, position: int) -> bytes:
 class _Reader:
     """Reads every object into a table, in which equal ones are one.
 
-    `heads` holds what an object begins with, by its place in the table, and `items` the places of
-    what it contains. `interned` are the places of strings that are names, `single` of what takes no
-    number because the interpreter has only one of it, or because it is never shared.
+    An object is known by its place in the `table`: its tag, its bytes after the tag, and the places
+    of what it contains. `interned` are the places of strings that are names, `single` of what takes
+    no number because the interpreter has only one of it, or because it is never shared.
+
+    This runs for every object of every source, so the loops are long and calls are few.
     """
 
     def __init__(self, body: bytes, python: tuple[int, int], filename: bytes | None) -> None:
@@ -146,16 +154,15 @@ class _Reader:
         self.filename = filename
         self.position = 0
         self.numbered: list[int | None] = []
-        self.heads: list[bytes] = []
-        self.items: list[tuple[int, ...]] = []
-        self.places: dict[object, int] = {}
+        self.table: list[_Object] = []
         self.texts: dict[bytes, int] = {}
+        self.places: dict[_Object, int] = {}
         self.interned: set[int] = set()
         self.single: set[int] = set()
 
     def read(self, slots: Iterable[int]) -> list[int]:
         """Read an object for each slot; return their places in the table."""
-        body, numbered, texts = self.body, self.numbered, self.texts
+        body, numbered, texts, table = self.body, self.numbered, self.texts, self.table
         position = self.position
         places: list[int] = []
         for slot in slots:
@@ -164,76 +171,42 @@ class _Reader:
             if tag == _REFERENCE:
                 (number,) = _INT32.unpack_from(body, position + 1)
                 position += 5
-                place = numbered[number] if 0 <= number < len(numbered) else None
-                if place is None:
+                found = numbered[number] if 0 <= number < len(numbered) else None
+                if found is None:
                     raise MalformedError("refers to what is not there")
+                place = found
             elif tag in _SHORT_TEXTS:
-                start = position + 2
-                position = start + body[position + 1]
-                text = body[start:position]
-                place = texts[text] if text in texts else self._new_text(text)
+                start = position + 1
+                position = start + 1 + body[start]
+                tail = body[start:position]
+                place = texts[tail] if tail in texts else self._new_text(_SHORT, tail)
                 if tag & _NUMBERED:
                     numbered.append(place)
             else:
                 self.position = position
-                place = self._numbered(tag)
+                if tag < _NUMBERED or tag in _NUMBERED_SINGLETONS:
+                    place = self._object(tag & ~_NUMBERED)
+                else:  # its number comes before those of the objects in it
+                    number = len(numbered)
+                    numbered.append(None)
+                    place = numbered[number] = self._object(tag & ~_NUMBERED)
                 position = self.position
-            places.append(self._fitted(place, slot) if slot else place)
+            if slot:
+                if table[place][0] not in _FITTING[slot]:
+                    raise MalformedError("holds an object in a wrong place")
+                if slot >= _NAMES:
+                    place = self._fitted(place, slot)
+            places.append(place)
         self.position = position
         return places
 
-    def _numbered(self, tag: int) -> int:
-        """Read an object that may take a number, before those of the objects in it."""
-        if tag < _NUMBERED or tag in _NUMBERED_SINGLETONS:
-            return self._object(tag & ~_NUMBERED)
-        number = len(self.numbered)
-        self.numbered.append(None)
-        place = self.numbered[number] = self._object(tag & ~_NUMBERED)
-        return place
-
-    def _object(self, tag: int) -> int:
-        # The commonest first.
-        if tag == _BYTES:
-            return self._bytes()
-        if tag == _SMALL_TUPLE:
-            return self._tuple(self._taken(2)[1])
-        if tag in _SINGLETONS:
-            return self._single(self._taken(1))
-        if tag == _CODE:
-            return self._code()
-        return self._number(tag) if tag in _NUMBERS else self._rarer(tag)
-
-    def _number(self, tag: int) -> int:
-        if tag == _LONG:  # the sign of the length is that of the number
-            (digits,) = _INT32.unpack_from(self.body, self.position + 1)
-            return self._place(b"l" + self._taken(5 + 2 * abs(digits))[1:])
-        head = _BYTE[tag] + self._taken(1 + _NUMBERS[tag])[1:]
-        return self._single(head) if head in _SMALL_INTS else self._place(head)
-
-    def _rarer(self, tag: int) -> int:
-        if tag in _LONG_TEXTS:
-            return self._text_place(self._taken(5 + self._length())[5:])
-        if tag == _TUPLE:
-            count = self._length()
-            self._taken(5)
-            return self._tuple(count)
-        if tag == _FROZENSET:
-            return self._frozenset(self._length())
-        if tag == _SLICE and self.has_slices:
-            self._taken(1)
-            items = tuple(self.read((_ANY,) * 3))
-            return self._place(b":", items, (b":", items))
-        raise MalformedError(f"holds the unknown tag {tag:#04x}")
-
     def _fitted(self, place: int, slot: int) -> int:
         """Return what goes into a slot of a code object for what was read there."""
-        if self.heads[place][0] not in _FITTING[slot]:
-            raise MalformedError("holds an object in a wrong place")
         if slot == _NAME:
             self.interned.add(place)
         elif slot == _NAMES:
-            names = self.items[place]
-            if not all(self.heads[name][0] in _FITTING[_NAME] for name in names):
+            names = self.table[place][2]
+            if any([self.table[name][0] not in _TEXTS for name in names]):  # noqa: C419 - faster
                 raise MalformedError("holds a name that is no string")
             self.interned.update(names)
         elif slot == _FILE:
@@ -241,9 +214,37 @@ class _Reader:
                 place = self._text_place(self.filename)
             self.interned.add(place)
         elif slot == _LINES and self.filename is not None:
-            table = without_columns(self.heads[place][5:])
-            place = self._place(b"s" + _INT32.pack(len(table)) + table)
+            table = without_columns(self.table[place][1][4:])
+            place = self._place(_BYTES, _INT32.pack(len(table)) + table)
         return place
+
+    def _object(self, tag: int) -> int:
+        # The commonest first.
+        if tag == _BYTES:
+            return self._place(_BYTES, self._taken(4 + self._length()))
+        if tag == _SMALL_TUPLE:
+            return self._tuple(self._taken(1)[0])
+        if tag in _NUMBERS:
+            return self._number(tag)
+        if tag in _SINGLETONS:
+            return self._single(tag, self._taken(0))
+        if tag == _CODE:
+            return self._code()
+        return self._rarer(tag)
+
+    def _rarer(self, tag: int) -> int:
+        if tag in _LONG_TEXTS:
+            return self._text_place(self._taken(4 + self._length())[4:])
+        if tag == _TUPLE:
+            count = self._length()
+            self._taken(4)
+            return self._tuple(count)
+        if tag == _FROZENSET:
+            return self._frozenset(self._length())
+        if tag == _SLICE and self.has_slices:
+            self._taken(0)
+            return self._place(_SLICE, b"", tuple(self.read((_ANY,) * 3)))
+        raise MalformedError(f"holds the unknown tag {tag:#04x}")
 
     def _length(self) -> int:
         length: int = _INT32.unpack_from(self.body, self.position + 1)[0]
@@ -252,112 +253,116 @@ class _Reader:
         return length
 
     def _taken(self, size: int) -> bytes:
-        """Return the next bytes; they must all be there."""
-        start = self.position
-        self.position += size
+        """Skip a tag and return the bytes after it; they must all be there."""
+        start = self.position + 1
+        self.position = start + size
         if self.position > len(self.body):
             raise MalformedError("ends early")
         return self.body[start : self.position]
 
-    def _place(self, head: bytes, items: tuple[int, ...] = (), key: object = None) -> int:
+    def _place(self, tag: int, tail: bytes, items: tuple[int, ...] = ()) -> int:
         """Return the place of an object, a new one unless an equal one is there."""
-        key = key or head
-        place = self.places.get(key)
-        if place is None:
-            place = self.places[key] = len(self.heads)
-            self.heads.append(head)
-            self.items.append(items)
+        one = (tag, tail, items)
+        if one in self.places:
+            return self.places[one]
+        place = self.places[one] = len(self.table)
+        self.table.append(one)
         return place
 
-    def _single(self, head: bytes, items: tuple[int, ...] = (), key: object = None) -> int:
-        place = self._place(head, items, key)
+    def _new(self, one: _Object) -> int:
+        self.table.append(one)
+        return len(self.table) - 1
+
+    def _single(self, tag: int, tail: bytes) -> int:
+        place = self._place(tag, tail)
         self.single.add(place)
         return place
 
-    def _bytes(self) -> int:
-        data = self._taken(5 + self._length())
-        return self._place(data if data[0] == _BYTES else b"s" + data[1:])
-
     def _text_place(self, text: bytes) -> int:
-        return self.texts[text] if text in self.texts else self._new_text(text)
+        """Return the place of a string, whose tag follows from what is in it."""
+        if not text.isascii():
+            tag, tail = _OTHER, _INT32.pack(len(text)) + text
+        elif len(text) < _MANY:
+            tag, tail = _SHORT, _BYTE[len(text)] + text
+        else:
+            tag, tail = _LONG_ASCII, _INT32.pack(len(text)) + text
+        return self.texts[tail] if tail in self.texts else self._new_text(tag, tail)
 
-    def _new_text(self, text: bytes) -> int:
-        ascii_only = text.isascii()
-        head = _head(b"z", b"a", len(text)) if ascii_only else b"u" + _INT32.pack(len(text))
-        # Found by its text alone: a string is one object, whether interned or not.
-        place = self.texts[text] = self._place(head + text)
-        if ascii_only and (not text or text.replace(b"_", b"a").isalnum()):
+    def _new_text(self, tag: int, tail: bytes) -> int:
+        # A string is one object, whether interned or not, so the tag is no part of the key.
+        place = self.texts[tail] = self._new((tag, tail, ()))
+        name = tail[1:] if tag == _SHORT else tail[4:]
+        if tag != _OTHER and (not name or name.replace(b"_", b"a").isalnum()):
             self.interned.add(place)
         return place
 
+    def _number(self, tag: int) -> int:
+        size = _NUMBERS[tag]
+        if tag == _LONG:  # the sign of the length is that of the number
+            (digits,) = _INT32.unpack_from(self.body, self.position + 1)
+            size = 4 + 2 * abs(digits)
+        tail = self._taken(size)
+        small = tag == _INT and tail in _SMALL_INTS
+        return self._single(tag, tail) if small else self._place(tag, tail)
+
     def _tuple(self, count: int) -> int:
+        if not count:
+            return self._single(_SMALL_TUPLE, b"\0")
         items = tuple(self.read(repeat(_ANY, count)))
-        if not items:
-            return self._single(b")\0")
-        head = _head(b")", b"(", count)
-        return self._place(head, items, (head, items))
+        if count < _MANY:
+            return self._place(_SMALL_TUPLE, _BYTE[count], items)
+        return self._place(_TUPLE, _INT32.pack(count), items)
 
     def _frozenset(self, count: int) -> int:
-        self._taken(5)
-        items = tuple(sorted(self.read(repeat(_ANY, count)), key=self._spelled))
-        head = b">" + _INT32.pack(count)
-        return self._place(head, items, (head, items))
+        self._taken(4)
+        items = sorted(self.read(repeat(_ANY, count)), key=self._spelled)
+        return self._place(_FROZENSET, _INT32.pack(count), tuple(items))
 
     def _spelled(self, place: int) -> bytes:
         """Return an object's bytes without any reference."""
-        return self.heads[place] + b"".join(map(self._spelled, self.items[place]))
+        tag, tail, items = self.table[place]
+        return _BYTE[tag] + tail + b"".join(map(self._spelled, items))
 
     def _code(self) -> int:
-        head = b"c" + self._taken(1 + self.integers)[1:]
+        integers = self._taken(self.integers)
         before, after = self.slots
         items = self.read(before)
-        line = self._taken(4)  # no object
-        items.append(self._single(line, (), (_LINE, line)))
+        self.position -= 1  # the line is no object: it has no tag
+        items.append(self._single(_NO_TAG, self._taken(4)))
         items += self.read(after)
-        # A key of its own: two functions of one value are still two code objects.
-        return self._single(head, tuple(items), (_CODE, len(self.heads)))
+        # Never looked up: two functions of one value are still two code objects.
+        place = self._new((_CODE, integers, tuple(items)))
+        self.single.add(place)
+        return place
 
 
-def _head(short: bytes, long: bytes, length: int) -> bytes:
-    """Return tag and length, of one byte where that is enough."""
-    return short + bytes([length]) if length < _SHORT else long + _INT32.pack(length)
-
-
-class _Writer:
-    """Writes the objects of a table, each where it first occurs."""
-
-    def __init__(self, table: _Reader) -> None:
-        self.heads = table.heads
-        self.items = table.items
-        self.interned = table.interned
-        self.single = table.single
-        self.references: list[bytes | None] = [None] * len(table.heads)
-        self.count = 0
-        self.parts: list[bytes] = []
-
-    def write(self, root: int) -> bytes:
-        """Return the bytes of an object with all that it contains."""
-        self._object(root)
-        return b"".join(self.parts)
-
-    def _object(self, place: int) -> None:
-        """Append an object that was not written before."""
-        head = self.heads[place]
-        tag = head[0]
-        shared = place not in self.single
-        if place in self.interned:
-            tag = _INTERNED[tag]
-            shared = len(head) > _REFERENCE_TO.size
-        if shared:
-            self.references[place] = _REFERENCE_TO.pack(_REFERENCE, self.count)
-            self.count += 1
-            tag |= _NUMBERED
-        references, add = self.references, self.parts.append
-        add(_BYTE[tag])
-        add(head[1:])
-        for item in self.items[place]:
-            reference = references[item]
-            if reference is None:
-                self._object(item)
-            else:
+def _written(reader: _Reader, root: int) -> bytes:
+    """Return the bytes of an object, each of those in it where it first occurs."""
+    interned, single = reader.interned, reader.single
+    references: list[bytes | None] = [None] * len(reader.table)
+    parts: list[bytes] = []
+    add, count = parts.append, 0
+    waiting = [iter((root,))]
+    while waiting:
+        for place in waiting[-1]:
+            reference = references[place]
+            if reference is not None:
                 add(reference)
+                continue
+            tag, tail, items = reader.table[place]
+            shared = place not in single
+            if place in interned:
+                tag = _INTERNED[tag]
+                shared = len(tail) >= _REFERENCE_TO.size  # else it is no longer than a reference
+            if shared:
+                references[place] = _REFERENCE_TO.pack(_REFERENCE, count)
+                count += 1
+                tag |= _NUMBERED
+            add(_BYTE[tag])
+            add(tail)
+            if items:
+                waiting.append(iter(items))
+                break
+        else:
+            waiting.pop()
+    return b"".join(parts)
