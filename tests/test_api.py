@@ -85,7 +85,15 @@ def test_the_public_list() -> None:
 
 
 def test_functions_are_found() -> None:
-    assert FUNCTIONS == ["check", "preset", "scan", "slim", "write_dir", "write_zip"]
+    assert FUNCTIONS == [
+        "check",
+        "preset",
+        "restore_tracebacks",
+        "scan",
+        "slim",
+        "write_dir",
+        "write_zip",
+    ]
 
 
 @pytest.mark.parametrize("name", PUBLIC)
