@@ -69,7 +69,7 @@ for name in json.load(sys.stdin):
         found[name] = type(error).__name__
     else:
         found[name] = sorted(key for key in vars(module) if not key.startswith("__"))
-print("\n" + json.dumps(found))
+print("\\n" + json.dumps(found))
 """
 # Runs in the target: its own word on a directory of pycs, and what compileall makes of sources.
 JUDGE = """
