@@ -429,8 +429,17 @@ def test_row_51_scripts_stay() -> None:
     ],
 )
 def test_row_52_what_no_import_reaches_stays(path: str) -> None:
+    """It has its bytecode beside it, as installers leave it there: it may be imported after all."""
     result = promote(tree_from({"pkg/__init__.py": "", path: "x = 1\n"}))
-    assert path in result.after
+    assert set(result.after) == {"pkg/__init__.pyc", path, cache_path(path)}
+    assert "looks like data" in kept(result)[path]
+
+
+def test_row_52_data_that_does_not_compile_is_no_finding() -> None:
+    path = "pkg/{{ cookiecutter.name }}/a.py"
+    result = promote(tree_from({path: "import {{ name }}\n"}))
+    assert (list(result.after), codes(result)) == ([path], [])
+    assert "looks like data" in kept(result)[path]
 
 
 def test_row_52_is_an_option() -> None:
@@ -506,7 +515,7 @@ def test_row_55_without_an_interpreter_nothing_is_guessed() -> None:
     assert set(kept(result)) == {"pkg/__init__.py", "pkg/a.py"}
     (finding,) = [f for f in result.findings if f.code == "bytecode-no-interpreter"]
     assert f"no Python {PYTHON} was found" in finding.message
-    assert "2 sources stay without bytecode, 0 have a valid cache" in finding.message
+    assert "sources without bytecode: 2, with a valid cache: 0" in finding.message
     assert f"uv python install {PYTHON}" in finding.message
     assert "--interpreter" in finding.message
 
@@ -528,7 +537,7 @@ def test_row_55_valid_caches_satisfy_the_requirement() -> None:
 def test_row_55_another_interpreter_is_refused() -> None:
     other = "3.8" if PYTHON != "3.8" else "3.9"
     step = PromoteBytecode(other, Path(sys.executable))
-    with pytest.raises(SlimError, match=f"is no released CPython {other}"):
+    with pytest.raises(SlimError, match=f"not a released CPython {other}"):
         Pipeline((step,)).run(tree_from("a.py"))
 
 

@@ -27,6 +27,7 @@ LEVELS: tuple[int, ...] = get_args(Level)
 _SCRIPTS = {"bin", "Scripts"}
 _NO_DOCSTRINGS = 2
 _SUPERSEDED = "superseded by the promoted bytecode"
+_DATA = "its source stays: it looks like data (a name or a directory of no package)"
 _DOCUMENTED = "its docstrings stay: code seems to use them"
 
 
@@ -47,8 +48,9 @@ class PromoteBytecode:
         python: the target's version, like "3.13".
         interpreter: path of an interpreter of that version; None looks for one.
         root: where the package is unpacked, for the file names in tracebacks.
-        importable_only: leave `.py` files alone that no import reaches (names that are no
-            identifiers, scripts, directories without `__init__` inside packages): they are data.
+        importable_only: keep the sources of `.py` files that may be data (names that are no
+            identifiers, directories without `__init__` inside packages), with bytecode beside them
+            if they compile, as installers do; and leave scripts in `bin` alone.
         mode: "legacy" as above; "cached" leaves the sources and puts the bytecode into
             `__pycache__` beside them, valid whatever their dates; "none" does nothing.
         optimize: 0, or 1 to leave out assertions, or 2 to leave out docstrings too, but for those
@@ -92,12 +94,9 @@ class PromoteBytecode:
         hazards = Hazards(tree, context.distributions) if context.hazards else None
         stays: dict[str, str | None] = {}
         for path in tree:
-            if not path.endswith(".py"):
-                continue
-            if why := self._is_data(path, tree, context):
-                yield Keep(path, why)
-            else:
-                stays[path] = self._stays(path, context, hazards)
+            script = self.importable_only and _is_script(path, context)
+            if path.endswith(".py") and not script:
+                stays[path] = self._stays(path, tree, context, hazards)
         runtime = self._target().runtime
         interpreter = find(runtime.python, runtime.magic, self.interpreter)
         if interpreter:
@@ -110,7 +109,7 @@ class PromoteBytecode:
         else:
             answers = self._from_caches(list(stays), tree)
             yield from self._without_interpreter(answers)
-        yield from self._unanswered(answers)
+        yield from self._unanswered(answers, stays)
         yield from self._shipped(tree, answers, stays)
         yield from self._unproved(tree, answers)
         yield from self._foreign(tree)
@@ -118,21 +117,18 @@ class PromoteBytecode:
     def _target(self) -> Target:
         return Target.of("python{}.{}".format(*parse_python(self.python)))
 
-    def _is_data(self, path: str, tree: Tree, context: Context) -> str | None:
-        """Return why nothing is compiled for a source, or None."""
-        owner = context.distributions.owner(path)
-        if self.importable_only and not _importable(path, owner.root if owner else "", tree):
-            return "its source stays: it looks like data (a name or a directory of no package)"
-        return None
-
-    def _stays(self, path: str, context: Context, hazards: Hazards | None) -> str | None:
-        """Return why a source stays though it is compiled, or None."""
-        if self.mode != "legacy":
+    def _stays(
+        self, path: str, tree: Tree, context: Context, hazards: Hazards | None
+    ) -> str | None:
+        """Return why a source stays though it is compiled, None if it does not."""
+        if self.mode == "cached":
             return ""
         if line := context.keep.match(path):
             return f"the keep pattern {line!r}"
         if rule := context.rule(self.name, path):
             return rule.why
+        if self.importable_only and not _importable(_inside(path, context), path, tree):
+            return _DATA
         return hazards.sources.get(path) if hazards else None
 
     def _levels(self, paths: Iterable[str], hazards: Hazards | None) -> dict[Level, list[str]]:
@@ -156,12 +152,14 @@ class PromoteBytecode:
         if kept:
             yield Finding(
                 "bytecode-required" if self.require else "bytecode-no-interpreter",
-                f"no Python {self.python} was found to compile with: {kept:,} sources stay without "
-                f"bytecode, {len(answers) - kept:,} have a valid cache; "
+                f"no Python {self.python} was found to compile with: sources without bytecode: "
+                f"{kept:,}, with a valid cache: {len(answers) - kept:,}; "
                 f"{how_to_get(self._target().python)}",
             )
 
-    def _unanswered(self, answers: Mapping[str, Compiled]) -> Iterator[Decision]:
+    def _unanswered(
+        self, answers: Mapping[str, Compiled], stays: Mapping[str, str | None]
+    ) -> Iterator[Decision]:
         """Report what did not become bytecode."""
         consequence = (
             "its source stays" if self.mode == "legacy" else "it has no bytecode beside it"
@@ -169,11 +167,11 @@ class PromoteBytecode:
         for path, answer in answers.items():
             if answer.pyc is not None:
                 continue
-            yield Keep(path, f"{consequence}: {answer.error}")
+            yield Keep(path, _DATA if stays[path] == _DATA else f"{consequence}: {answer.error}")
             if answer.crashed:
                 code = "bytecode-required" if self.require else "bytecode-crashed"
                 yield Finding(code, f"{path}: {answer.error}", path)
-            elif answer.compiled:
+            elif answer.compiled and stays[path] != _DATA:
                 yield Finding("bytecode-does-not-compile", f"{path}: {answer.error}", path)
 
     def _shipped(
@@ -221,16 +219,27 @@ class PromoteBytecode:
         return header is not None and header.magic == self._target().runtime.magic
 
 
-def _importable(path: str, root: str, tree: Tree) -> bool:
-    """Tell whether an import statement can reach a `.py`.
+def _inside(path: str, context: Context) -> str:
+    """Return a path from the directory that its distribution is installed in."""
+    owner = context.distributions.owner(path)
+    return path.removeprefix(f"{owner.root}/") if owner and owner.root else path
 
-    A directory without `__init__` inside a package is most often a template or other data; it would
-    be importable as a namespace, but its sources cost little and may be read.
+
+def _is_script(path: str, context: Context) -> bool:
+    """Tell whether a `.py` is run and not imported, so that no bytecode of it is ever read."""
+    return _inside(path, context).partition("/")[0] in _SCRIPTS
+
+
+def _importable(inside: str, path: str, tree: Tree) -> bool:
+    """Tell whether an import statement can reach a `.py`, and its source is no more than that.
+
+    A directory without `__init__` inside a package is a namespace that can be imported, or a
+    template or other data that is read: it may be both.
     """
-    parts = path.removeprefix(f"{root}/" if root else "").removesuffix(".py").split("/")
-    if not all(part.isidentifier() for part in parts) or parts[0] in _SCRIPTS:
+    parts = inside.removesuffix(".py").split("/")
+    if not all(part.isidentifier() for part in parts):
         return False
-    above = f"{root}/" if root else ""
+    above = path.removesuffix(inside)
     inside_package = False
     for part in parts[:-1]:
         above += f"{part}/"
