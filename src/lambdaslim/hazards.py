@@ -10,15 +10,20 @@ answer is the same whatever Python looks.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from posixpath import dirname
 
-from lambdaslim.distributions import Distribution, Distributions
+from lambdaslim.distributions import Distribution, Distributions, normalised
 from lambdaslim.imports import mentions
-from lambdaslim.signs import NONE, Signs, hands_over, read_signs, uses_docstrings
-from lambdaslim.tree import Tree
+from lambdaslim.signs import ANY, NONE, OWN, Signs, hands_over, read_signs, uses_docstrings
+from lambdaslim.tree import Entry, Tree
 
+_TESTS = {"tests", "test"}
+_GROUP = re.compile(r"(?m)^\s*\[\s*([^]\s]+)\s*\]")
+
+#: Paths that must stay, with the reason.
 Needs = Mapping[str, str]
 
 
@@ -29,9 +34,15 @@ class Hazards:
     source itself if something else has to stay for it, so that slimming twice finds the same.
     """
 
-    def __init__(self, tree: Tree, distributions: Distributions) -> None:
-        """Prepare to look at `tree` as it is now: code that is gone needs nothing."""
+    def __init__(
+        self, tree: Tree, distributions: Distributions, known: dict[Entry, Signs] | None = None
+    ) -> None:
+        """Prepare to look at `tree` as it is now: code that is gone needs nothing.
+
+        Each source is read once, as far as `known` is shared between the passes of a run.
+        """
         self._tree = tree
+        self._known: dict[Entry, Signs] = {} if known is None else known
         self._distributions = distributions
         self._hands: dict[str, frozenset[str]] = {}
         self._names: dict[tuple[str, ...], Mapping[str, tuple[str, ...]]] = {}
@@ -39,8 +50,13 @@ class Hazards:
     @cached_property
     def _signs(self) -> Mapping[str, Signs]:
         """The signs of every source that shows any."""
-        found = ((path, read_signs(self._tree[path].read())) for path in self._sources)
-        return {path: signs for path, signs in found if signs != NONE}
+        found = ((path, self._signs_of(self._tree[path])) for path in self._sources)
+        return {path: signs for path, signs in found if signs is not NONE}
+
+    def _signs_of(self, entry: Entry) -> Signs:
+        if entry not in self._known:
+            self._known[entry] = read_signs(entry.read())
+        return self._known[entry]
 
     @cached_property
     def _sources(self) -> tuple[str, ...]:
@@ -182,3 +198,61 @@ class Hazards:
         root = f"{owner.root}/" if owner and owner.root else ""
         name = path.removeprefix(root).removesuffix(".py").removesuffix("/__init__")
         return name.replace("/", ".")
+
+    @cached_property
+    def tests(self) -> Needs:
+        """The files below directories of tests that code outside of them names."""
+        needs: dict[str, str] = {}
+        for path, signs in self._signs.items():
+            if signs.anchored and not _TESTS & set(path.split("/")):
+                for parts in sorted(signs.below_tests):
+                    why = f"{path} names {'/'.join(parts)}"
+                    needs |= dict.fromkeys(self._at(path, "/".join(parts)), why)
+        return needs
+
+    def _at(self, path: str, below: str) -> Iterator[str]:
+        """Yield the files at a path that starts at the directory of a module, or one above."""
+        while path:
+            path = dirname(path)
+            place = f"{path}/{below}" if path else below
+            if place in self._tree:
+                yield place
+            yield from self._tree.under(place)
+
+    @cached_property
+    def stubs(self) -> Needs:
+        """The `.pyi` files that code reads at run time, by lazy_loader."""
+        found = ((path, f"{path}i") for path, signs in self._signs.items() if signs.reads_stub)
+        return {stub: f"{path} calls attach_stub" for path, stub in found if stub in self._tree}
+
+    def metadata(self, distribution: Distribution) -> str | None:
+        """Return why a distribution's metadata must stay, or None if no code asks for it."""
+        for path, signs in self._signs.items():
+            owner = self._owner(path)
+            own = OWN in signs.looks_up and owner is not None and owner.name == distribution.name
+            named = {normalised(name.partition("[")[0]) for name in signs.looks_up}
+            if own or ANY in signs.looks_up or distribution.name in named:
+                return f"{path} looks up metadata"
+            groups = signs.entry_points & self._entry_points(distribution)
+            if groups or (ANY in signs.entry_points and self._entry_points(distribution)):
+                return f"{path} looks up entry points"
+        return None
+
+    def _entry_points(self, distribution: Distribution) -> frozenset[str]:
+        """Return the groups of entry points that a distribution declares."""
+        path = f"{distribution.metadata}/entry_points.txt"
+        text = self._tree[path].read().decode("utf-8", "replace") if path in self._tree else ""
+        return frozenset(_GROUP.findall(text))
+
+    @cached_property
+    def metadata_parts(self) -> Needs:
+        """The files of metadata that few programs read, and these do."""
+        needs: dict[str, str] = {}
+        for path, signs in self._signs.items():
+            owner = self._owner(path)
+            concerned = self._distributions.every if owner is None else (owner,)
+            for part in sorted(signs.metadata_parts):
+                found = (f"{one.metadata}/{part}" for one in concerned)
+                why = f"{path} reads {part}"
+                needs |= {one: why for one in found if one in self._tree}
+        return needs

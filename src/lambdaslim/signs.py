@@ -20,7 +20,6 @@ _READS_SOURCE = {
     "getcomments",
     "getblock",
 }
-_READS_SOURCE_AT = re.compile(rf"\b({'|'.join(sorted(_READS_SOURCE))})\s*\(")
 # Opens, lists, or asks for files.
 _READS_FILES = {
     *("open", "read_text", "read_bytes", "get_data", "exec", "execfile", "getline", "getlines"),
@@ -32,31 +31,47 @@ _OPENS = {"open", "read_text", "read_bytes", "getlines", "run_path"}
 # Where the code itself lies.
 _ANCHORS = {"__file__", "__path__"}
 _ANCHORED_CALLS = {"get_data", "files", "joinpath", "open_text", "read_text"}
+# Attributes by which functions are given to compilers that read the source.
+_COMPILERS = {"script": ("jit",), "script_method": ("jit",), "jit": ("triton",)}
 _COMPILES = re.compile(r"(?:jit|vectorize|stencil)$")
 _DOCUMENTS = {"getdoc", "cleandoc", "docopt"}
+# What code asks importlib.metadata and pkg_resources for.
+_METADATA = {"metadata", "importlib_metadata", "pkg_resources"}
+_LOOKS_UP = {
+    *("version", "metadata", "distribution", "distributions", "requires", "files"),
+    *("packages_distributions", "get_distribution", "require", "load_entry_point"),
+}
+_ENTRY_POINTS = {"entry_points", "iter_entry_points"}
+_OWN_NAMES = {"__name__", "__package__"}
+#: Stands in `Signs.looks_up` for a name that is not written there, and for the module's own.
+ANY, OWN = "*", ""
 _METADATA_PARTS = {"RECORD", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json"}
 _TESTS = ("tests", "test")
+# Literals that are joined to a path.
+_MOST_PARTS = 8
 _FALSE = {"False", "None"}
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|%\(\w+\)[sdr]|%[sdr]")
 _SOURCE_NAME = re.compile(r"[^\s'\"<>|:?]{0,120}\.py")
 _ANY_STEM = re.compile(r"[*.]*|__init__|__main__")
 
-# Bytes of which a source that shows any sign holds some; a look at them is much cheaper than its
-# tokens. Those in the second place are looked for only where the first is there.
-_TRIGGERS: tuple[tuple[bytes, tuple[bytes, ...]], ...] = (
-    (b"source", (b"getsource", b"findsource")),
-    (b"getcomments", ()),
-    (b"getblock", ()),
-    (b".py", (b".py'", b'.py"')),
-    (b"__loader__", ()),
-    (b"cache", (b"cache=", b"cache =", b"cache'", b'cache"')),
-    (b"__file__", (b"open(__file__", b"Path(__file__")),
-    (b"use_attribute_docstrings", ()),
-    (b"attach_stub", ()),
-    (b"test", (b"tests'", b'tests"', b"test'", b'test"', b"tests/", b"test/")),
-    (b"read_text", (b"RECORD", b"WHEEL", b"INSTALLER", b"REQUESTED", b"direct_url.json")),
-    (b"metadata", (b"get_payload", b"metadata.files")),
+# Bytes of which a source that shows a sign holds one of each group; a look at them is much cheaper
+# than its tokens.
+_TRIGGERS: tuple[tuple[tuple[bytes, ...], ...], ...] = (
+    ((b"getsource", b"findsource", b"getcomments", b"getblock", b"__loader__"),),
+    ((b"open(__file__", b"Path(__file__", b"use_attribute_docstrings", b"attach_stub"),),
+    ((b".py'", b'.py"'), tuple(b"%s(" % name.encode() for name in sorted(_READS_FILES))),
+    (
+        (b"cache",),
+        (b"numba", b"jit", b"vectorize", b"stencil"),
+        (b"cache=", b"cache =", b"cache'", b'cache"'),
+    ),
+    ((b"jit.script", b"triton.jit"),),
+    (
+        (b"__file__", b"__path__", b"importlib", b"pkgutil"),
+        (b"tests", b"test'", b'test"', b"test/"),
+    ),
+    ((b"importlib", b"pkg_resources"), (b"metadata", b"pkg_resources")),
 )
 # A function that is given a place of code matters only where such functions are.
 _HANDS_OVER = (b"__file__", b"__path__")
@@ -68,7 +83,6 @@ class Signs:
 
     Attributes:
         reads_source: calls that read the source of an object, like "getsource"; "open(__file__)".
-        unguarded: one of them stands in no `try`.
         file_names: globs of `.py` files that literals name, like "config-*.py".
         composes: it makes or matches names of sources of which only the suffix is known.
         anchored: it knows where it lies itself.
@@ -80,10 +94,12 @@ class Signs:
         reads_stub: it lets lazy_loader read its `.pyi`.
         below_tests: paths below a directory of tests, like ("tests", "data"), that it names.
         metadata_parts: files of a `*.dist-info` that it reads besides the usual ones.
+        looks_up: names of distributions whose metadata it asks for; `OWN` is that of its own one,
+            `ANY` stands for names that are not written there.
+        entry_points: groups of entry points that it asks for, `ANY` if they are not written there.
     """
 
     reads_source: tuple[str, ...] = ()
-    unguarded: bool = False
     file_names: frozenset[str] = frozenset()
     composes: bool = False
     anchored: bool = False
@@ -95,6 +111,8 @@ class Signs:
     reads_stub: bool = False
     below_tests: frozenset[tuple[str, ...]] = frozenset()
     metadata_parts: frozenset[str] = frozenset()
+    looks_up: frozenset[str] = frozenset()
+    entry_points: frozenset[str] = frozenset()
 
 
 NONE = Signs()
@@ -106,10 +124,7 @@ def read_signs(data: bytes) -> Signs:
 
 
 def _may_show(data: bytes) -> bool:
-    return any(
-        first in data and (not others or any(other in data for other in others))
-        for first, others in _TRIGGERS
-    )
+    return any(all(any(one in data for one in group) for group in sign) for sign in _TRIGGERS)
 
 
 def hands_over(data: bytes) -> frozenset[str]:
@@ -158,6 +173,8 @@ class _Reading:
         self.documents = False
         self.below_tests: set[tuple[str, ...]] = set()
         self.metadata_parts: set[str] = set()
+        self.looks_up: set[str] = set()
+        self.entry_points: set[str] = set()
         # The function of each open bracket, "" for brackets that are no call.
         self.calls: list[str] = []
 
@@ -177,7 +194,6 @@ class _Reading:
             self.metadata_parts.add("METADATA")
         return Signs(
             reads_source=tuple(dict.fromkeys(self.reads_source)),
-            unguarded=bool(self.reads_source) and self._unguarded(),
             file_names=frozenset(self.file_names),
             composes=self.composes,
             anchored=bool(self.names & _ANCHORS) or bool(functions & _ANCHORED_CALLS),
@@ -189,6 +205,8 @@ class _Reading:
             reads_stub="attach_stub" in functions,
             below_tests=frozenset(self.below_tests),
             metadata_parts=frozenset(self.metadata_parts),
+            looks_up=frozenset(self.looks_up),
+            entry_points=frozenset(self.entry_points),
         )
 
     def _text(self, place: int) -> str:
@@ -218,8 +236,28 @@ class _Reading:
             self.reads_source.append("get_source")
         elif text in ("cache", "use_attribute_docstrings"):
             self._option(text, self._text(place + 1) == "=", place)
-        elif text == "files" and self._text(place - 2) == "metadata":
-            self.metadata_parts.add("RECORD")
+        elif text in _COMPILERS and self._text(place - 2) in _COMPILERS[text]:
+            self.reads_source.append(f"{self._text(place - 2)}.{text}")
+        elif self._text(place + 1) == "(" and self.names & _METADATA:
+            self._metadata(text, place + 2)
+
+    def _metadata(self, function: str, argument: int) -> None:
+        """Note what is asked of importlib.metadata or pkg_resources, at its first argument."""
+        if function in _ENTRY_POINTS:
+            if self._text(argument) == "group":
+                argument += 2
+            self.entry_points.add(self._literal(argument))
+        elif function in _LOOKS_UP:
+            own = self._text(argument) in _OWN_NAMES
+            self.looks_up.add(OWN if own else self._literal(argument))
+            if function == "files" and self._text(argument - 3) == ".":
+                self.metadata_parts.add("RECORD")
+
+    def _literal(self, place: int) -> str:
+        """Return the text of a string that is a whole argument, else `ANY`."""
+        kind, literal = self.found[place] if place < len(self.found) else ("", "")
+        whole = kind == STRING and self._text(place + 1) in (")", ",")
+        return (_pattern(literal) if whole else "") or ANY
 
     def _opened(self, place: int) -> bool:
         """Tell whether a `__file__` is opened as it is: open(__file__), Path(__file__).open()."""
@@ -261,7 +299,9 @@ class _Reading:
         """Note a path below tests, of one literal or of literals that are joined."""
         parts = [part for part in text.split("/") if part]
         parts = parts[next(n for n, part in enumerate(parts) if part in _TESTS) :]
-        while self._text(place + 1) in (",", "/") and self.found[place + 2 : place + 3]:
+        for _ in range(_MOST_PARTS):
+            if self._text(place + 1) not in (",", "/") or place + 2 >= len(self.found):
+                break
             kind, literal = self.found[place + 2]
             if kind != STRING:
                 break
@@ -270,34 +310,9 @@ class _Reading:
         if len(parts) > 1 and all(part.strip(".*") for part in parts):
             self.below_tests.add(tuple(parts))
 
-    def _unguarded(self) -> bool:
-        lines = self.text.split("\n")
-        return any(
-            not _in_try(lines, self.text.count("\n", 0, match.start()))
-            for match in _READS_SOURCE_AT.finditer(self.text)
-            if "def " not in lines[self.text.count("\n", 0, match.start())]
-        )
-
 
 def _pattern(literal: str) -> str:
     """Return the text of a string literal as a glob: what is filled in becomes `*`."""
     body = literal.lstrip("bBfFrRtTuU")
     size = 3 if body[:3] in ('"""', "'''") else 1
     return _PLACEHOLDER.sub("*", body[size:-size])
-
-
-def _in_try(lines: list[str], number: int) -> bool:
-    """Tell whether a line is below a `try:`, judged by the indentation above it."""
-    indent = _indent(lines[number])
-    for line in reversed(lines[:number]):
-        if line.strip() and _indent(line) < indent:
-            indent = _indent(line)
-            if line.lstrip().startswith("try:"):
-                return True
-            if line.lstrip().startswith(("def ", "async def ", "class ")):
-                return False
-    return False
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())

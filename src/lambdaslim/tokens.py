@@ -14,7 +14,7 @@ from importlib.util import decode_source
 OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
 
 STRING, NAME, NEWLINE = "string", "name", "newline"
-_SPACE = "space"
+_SPACE, _OTHER = "space", "other"
 # A string that does not end goes on to the end of its line, or of the file.
 _TOKEN = re.compile(
     r"""
@@ -42,10 +42,16 @@ def tokens(text: str) -> list[tuple[str, str]]:
     depth = 0
     for match in _TOKEN.finditer(text):
         kind, token = match.lastgroup or "", match[0]
-        depth = max(0, depth + (token in OPENING) - (token in CLOSING))
-        # A line goes on as long as a bracket is open.
-        if kind != _SPACE and not (kind == NEWLINE and depth):
-            found.append((kind, token))
+        if kind == _SPACE:
+            continue
+        if kind == _OTHER:
+            if token in OPENING:
+                depth += 1
+            elif token in CLOSING and depth:
+                depth -= 1
+        elif kind == NEWLINE and depth:  # a line goes on as long as a bracket is open
+            continue
+        found.append((kind, token))
     return found
 
 

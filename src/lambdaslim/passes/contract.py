@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import ClassVar, Protocol
 
 from lambdaslim.distributions import Distributions
+from lambdaslim.hazards import Hazards
 from lambdaslim.knowledge import KeepRule, Knowledge
 from lambdaslim.patterns import Patterns
-from lambdaslim.tree import Decision, Tree
+from lambdaslim.signs import Signs
+from lambdaslim.tree import Decision, Entry, Tree
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Context:
     knowledge: Knowledge = field(default_factory=Knowledge.bundled)
     keep: Patterns = field(default_factory=lambda: Patterns(()))
     hazards: bool = True
+    _signs: dict[Entry, Signs] = field(default_factory=dict, repr=False, compare=False)
+
+    def scan(self, tree: Tree) -> Hazards | None:
+        """Return what code of `tree` needs, None if nobody wants to know."""
+        return Hazards(tree, self.distributions, self._signs) if self.hazards else None
 
     def rule(self, name: str, path: str) -> KeepRule | None:
         """Return the keep-rule that forbids the pass `name` to touch `path`, if there is one."""

@@ -91,7 +91,7 @@ class PromoteBytecode:
         """Yield a replacement per source and the removal of its caches, or a cache per source."""
         if self.mode == "none":
             return
-        hazards = Hazards(tree, context.distributions) if context.hazards else None
+        hazards = context.scan(tree)
         stays: dict[str, str | None] = {}
         for path in tree:
             script = self.importable_only and _is_script(path, context)
