@@ -12,6 +12,11 @@ MOST_LINES = 12
 # What `Patterns` accepts; a longer path is matched by a directory above it.
 _LONGEST_LINE = 1_000
 _SHORTEST_START = 3
+# How much a line may match: less the deeper it starts, and then by its kind.
+_Rank = tuple[int, int]
+# Lines like "/**/*.py" are wider than the first of these, and none is wider than the second.
+_NARROW: _Rank = (0, 2)
+_WIDE: _Rank = (0, 5)
 _SPECIAL = re.compile(r"([\\*?\[\]])|( +$)")
 
 
@@ -28,7 +33,10 @@ def keep_lines(
     ('/cv2/config*.py',)
     """
     cover = _Cover(frozenset(wanted), frozenset(spared))
-    return tuple(sorted(cover.at_most(most, cover.exact())))
+    lines = cover.exact(_NARROW)
+    if len(lines) > most:
+        lines = cover.at_most(most, cover.exact(_WIDE))
+    return tuple(sorted(lines))
 
 
 class _Cover:
@@ -38,7 +46,7 @@ class _Cover:
         self.wanted = wanted
         self.starts = _shared_starts(wanted)
         self.matched: dict[str, set[str]] = {}
-        self.rank: dict[str, int] = {}
+        self.rank: dict[str, _Rank] = {}
         for path in sorted(wanted):
             for rank, line in self._lines(path):
                 self.matched.setdefault(line, set()).add(path)
@@ -46,9 +54,9 @@ class _Cover:
         also = (line for path in spared for line in {line for _, line in self._lines(path)})
         self.strays = Counter(line for line in also if line in self.matched)
 
-    def exact(self) -> list[str]:
+    def exact(self, widest: _Rank) -> list[str]:
         """Return lines without strays: those that match the most, and of equals the narrowest."""
-        sound = [line for line in self.matched if not self.strays[line]]
+        sound = [s for s in self.matched if not self.strays[s] and self.rank[s] <= widest]
         sound.sort(key=lambda line: (-len(self.matched[line]), self.rank[line], line))
         left = set(self.wanted)
         chosen: list[str] = []
@@ -87,23 +95,25 @@ class _Cover:
                 busy.append(line)
         return busy
 
-    def _lines(self, path: str) -> Iterator[tuple[int, str]]:
-        """Yield every line in question that matches a path, with a rank: how much it may match."""
-        found = [(0, f"/{_escaped(path)}"), *self._wider(path)]
+    def _lines(self, path: str) -> Iterator[tuple[_Rank, str]]:
+        """Yield every line in question that matches a path, with its rank."""
+        literal = f"/{_escaped(path)}"
+        found = [((-path.count("/") - 1, 0), literal), *self._wider(path)]
         return ((rank, line) for rank, line in found if len(line) <= _LONGEST_LINE)
 
-    def _wider(self, path: str) -> Iterator[tuple[int, str]]:
+    def _wider(self, path: str) -> Iterator[tuple[_Rank, str]]:
         parts = path.split("/")
         for depth, first in enumerate(parts):
             above = "".join(f"/{_escaped(part)}" for part in parts[:depth])
             for start in self.starts.get("/".join(parts[:depth]), ()):
                 if first.startswith(start):
                     begun = f"{above}/{_escaped(start)}*"
-                    yield from ((1, f"{begun}{suffix}") for suffix in _suffix(first, start))
-                    yield 3, begun
-            yield from ((2, f"{above}/*{suffix}") for suffix in _suffix(first))
-            yield from ((4, f"{above}/**/*{s}") for part in parts[depth:] for s in _suffix(part))
-            yield 5, f"{above}/" if depth else "/*"
+                    yield from (((-depth, 1), f"{begun}{s}") for s in _suffix(first, start))
+                    yield (-depth, 2), begun
+            yield from (((-depth, 3), f"{above}/*{s}") for s in _suffix(first))
+            anywhere = {s for part in parts[depth:] for s in _suffix(part)}
+            yield from (((-depth, 4), f"{above}/**/*{s}") for s in anywhere)
+            yield (-depth, 5), f"{above}/" if depth else "/*"
 
 
 def _shared_starts(paths: Iterable[str]) -> dict[str, set[str]]:
