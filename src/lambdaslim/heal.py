@@ -10,13 +10,14 @@ from __future__ import annotations
 import posixpath
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from lambdaslim.errors import UnhealableError
 from lambdaslim.keeplines import keep_lines
+from lambdaslim.patterns import Patterns
 from lambdaslim.pipeline import Result
 from lambdaslim.tree import Tree
 from lambdaslim.undo import Undoing
@@ -36,7 +37,8 @@ class Healing:
     """The edits whose undoing mends a failure.
 
     Attributes:
-        undone: files by their path before the run, whose edits have to be undone.
+        undone: files by their path before the run, whose edits have to be undone. The metadata of a
+            distribution, and what a pass says belongs together, is undone as a whole.
         keep: anchored gitignore lines ("/cv2/config*.py") for the pipeline's `keep`. They match
             `undone` and, if that takes no more than 12 lines, nothing else that was edited.
         by_pass: the number of undone edits per pass.
@@ -85,9 +87,10 @@ def heal(
         raise UnhealableError("nothing that was tried mends it", fix=fix)
     undone = search.closed(search.mending)
     edits = search.undoing.edits
+    spared = edits.keys() - undone
     return Healing(
         undone=undone,
-        keep=keep_lines(undone, edits.keys() - undone),
+        keep=tuple(_any_version(line, result, spared) for line in keep_lines(undone, spared)),
         by_pass=Counter(change.pass_name for path in undone for change in edits[path]),
         calls=search.budget.calls,
         minimal=search.minimal,
@@ -168,10 +171,8 @@ class _Search:
         found: dict[tuple[str, str], set[str]] = {}
         for item in sorted(self.mending or ()):
             owner = self.result.distributions.owner(item)
-            # Edits that are undone together may be of many distributions.
-            owned_by = owner.name if owner and len(self._items[item]) == 1 else ""
             pass_name = self.undoing.edits[item][0].pass_name
-            found.setdefault((pass_name, owned_by), set()).add(item)
+            found.setdefault((pass_name, owner.name if owner else ""), set()).add(item)
         first = self.named(suspects)
         groups = self._cheapest_first(frozenset(items) for items in found.values())
         return sorted(groups, key=first.isdisjoint)
@@ -265,12 +266,31 @@ def _always() -> bool:
 
 
 def _items(undoing: Undoing) -> dict[str, tuple[str, ...]]:
-    """Return the paths to be undone together, by the first of them."""
+    """Return the paths to be undone together, by the first of them.
+
+    The metadata of a distribution is one thing: with one file of it back, importlib.metadata finds
+    the distribution, and states no version. A program may run on that, and be wrong.
+    """
     found: dict[object, list[str]] = {}
     for path, changes in undoing.edits.items():
         unit = next(((one.pass_name, one.unit) for one in changes if one.unit is not None), None)
-        found.setdefault(unit or path, []).append(path)
+        owner = undoing.result.distributions.owner(path)
+        metadata = owner.metadata if owner and path.startswith(f"{owner.metadata}/") else None
+        found.setdefault(unit or metadata or path, []).append(path)
     return {min(paths): tuple(paths) for paths in found.values()}
+
+
+def _any_version(line: str, result: Result, spared: Collection[str]) -> str:
+    """Return the line of a metadata directory without the version, which the next update changes.
+
+    Any other line, and one that would match what is to be spared, stays as it is.
+    """
+    for one in result.distributions.every:
+        head, dash, tail = one.metadata.rpartition(f"-{one.version}.")
+        if dash and line == f"/{one.metadata}/":
+            looser = Patterns([f"/{head}-*.{tail}/"])
+            return line if any(map(looser.match, spared)) else looser.lines[0]
+    return line
 
 
 def _by_directory(items: _Items) -> list[_Items]:
