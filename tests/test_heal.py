@@ -215,6 +215,15 @@ class TestTogether:
         healing = heal(result, needs(result, "alpha/a.py"))
         assert healing.keep == ("/alpha/a.py",)
 
+    def test_nor_are_the_caches_of_a_whole_directory_brought_back(self) -> None:
+        places = [f"alpha/s{number % 15}/m{number}.py" for number in range(45)]
+        result = Pipeline((passes.PromoteBytecode(PYTHON),)).run(
+            tree_from(*(cached(place, "x = 1") for place in places))
+        )
+        healing = heal(result, needs(result, *places))
+        assert healing.undone == set(places)
+        assert healing.keep == ("/alpha/**/*.py",)
+
     def test_the_cache_comes_back_when_it_is_needed(self) -> None:
         tree = tree_from(cached("alpha/a.py", "x = 1"), cached("alpha/b.py", "x = 2"))
         result = Pipeline((passes.PromoteBytecode(PYTHON),)).run(tree)

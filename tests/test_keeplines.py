@@ -58,6 +58,19 @@ def test_too_many_lines_become_fewer_and_match_slightly_more() -> None:
     assert not any(lines.match(path) for path in spared if "even" not in path)
 
 
+def test_what_is_matched_beyond_is_as_little_as_possible() -> None:
+    """Here the deeper directory, tried first among equals, holds much more to spare."""
+    wanted = [*numbered("x/y/{}w.py", 7), *numbered("z/{}w.py", 7)]
+    spared = [*numbered("x/y/{}s.py", 100), "z/s.py", "other.py"]
+    lines = Patterns(keep_lines(wanted, spared))
+    assert [path for path in spared if lines.match(path)] == ["z/s.py"]
+
+
+def test_a_line_whose_paths_others_match_as_well_is_left_out() -> None:
+    wanted = ["d/foo1.a", "d/foo2.b", "d/foo3.c", "d/x.a", "d/y.b", "d/z.c"]
+    assert keep_lines(wanted, ["d/q.e"]) == ("/d/*.a", "/d/*.b", "/d/*.c")
+
+
 def test_a_path_too_long_for_a_line_is_matched_by_a_directory() -> None:
     deep = "a/" + "/".join(["b" * 200] * 6) + "/c.py"
     lines = Patterns(keep_lines([deep], ["x", deep.replace("c.py", "d.py")]))
