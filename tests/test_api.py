@@ -39,6 +39,7 @@ PUBLIC = [
     "RefusedError",
     "Remove",
     "Replace",
+    "Restored",
     "Result",
     "Severity",
     "SlimError",

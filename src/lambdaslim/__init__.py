@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lambdaslim.presets import preset
     from lambdaslim.scanner import scan
     from lambdaslim.target import Target
-    from lambdaslim.tracebacks import restore_tracebacks
+    from lambdaslim.tracebacks import Restored, restore_tracebacks
     from lambdaslim.tree import Add, Decision, Entry, Keep, Remove, Replace, Tree
 
 __version__ = "0.1.0"
@@ -43,6 +43,7 @@ __all__ = [
     "RefusedError",
     "Remove",
     "Replace",
+    "Restored",
     "Result",
     "Severity",
     "SlimError",
@@ -71,7 +72,7 @@ _HOMES = {
     "presets": ("preset",),
     "scanner": ("scan",),
     "target": ("Target",),
-    "tracebacks": ("restore_tracebacks",),
+    "tracebacks": ("Restored", "restore_tracebacks"),
     "tree": ("Add", "Decision", "Entry", "Keep", "Remove", "Replace", "Tree"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

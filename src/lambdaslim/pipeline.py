@@ -72,7 +72,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """An ordered tuple of passes, and the gitignore patterns of what none of them may touch.
+    """An ordered tuple of passes, and what keeps them from taking too much.
+
+    Attributes:
+        passes: run in this order.
+        keep: gitignore patterns of what no pass may touch.
+        knowledge: the keep-rules of distributions that are in force.
+        hazards: whether passes look for code that needs what they would take away.
 
     Raises:
         PatternError: a malformed keep pattern.
@@ -87,6 +93,7 @@ class Pipeline:
     passes: Sequence[Pass]
     keep: Sequence[str] = ()
     knowledge: Knowledge = field(default_factory=Knowledge.bundled, repr=False)
+    hazards: bool = True
 
     def __post_init__(self) -> None:
         """Check the keep patterns."""
@@ -101,7 +108,8 @@ class Pipeline:
             ChangedError: a file of the tree changed since the scan.
             BytecodeError: the target's interpreter fails.
         """
-        context = Context(Distributions.read(tree), self.knowledge, Patterns(self.keep))
+        distributions = Distributions.read(tree)
+        context = Context(distributions, self.knowledge, Patterns(self.keep), self.hazards)
         run = _Run(context, tree)
         run.findings.extend(context.distributions.findings)
         for line in context.keep.unused(tree):

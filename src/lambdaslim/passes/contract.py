@@ -20,6 +20,8 @@ class Context:
     Attributes:
         distributions: who owned what in the tree as it was scanned.
         knowledge: the keep-rules in force.
+        hazards: whether passes look for code that needs what they would take away, see
+            `lambdaslim.hazards`.
         keep: the user's keep patterns. The pipeline enforces them; a pass looks at them only if
             what stays has consequences for other files.
     """
@@ -27,6 +29,7 @@ class Context:
     distributions: Distributions
     knowledge: Knowledge = field(default_factory=Knowledge.bundled)
     keep: Patterns = field(default_factory=lambda: Patterns(()))
+    hazards: bool = True
 
     def rule(self, name: str, path: str) -> KeepRule | None:
         """Return the keep-rule that forbids the pass `name` to touch `path`, if there is one."""
