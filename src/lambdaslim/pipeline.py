@@ -20,7 +20,7 @@ class Change:
 
     `new_path` is where the content of a replacement went (often `path`), None for a removal. An
     added file has no bytes before, and its `path` is its `new_path`. `original` is the file as it
-    was before the edit, None for an added one.
+    was before the edit, None for an added one. `follows` and `unit` are those of `Remove`.
     """
 
     pass_name: str
@@ -30,6 +30,8 @@ class Change:
     before: int
     after: int
     original: Entry | None = field(default=None, repr=False, compare=False)
+    follows: str | None = None
+    unit: str | None = None
 
     @property
     def added(self) -> bool:
@@ -190,6 +192,8 @@ class _Run:
                     old.size if old else 0,
                     new.size if new else 0,
                     old,
+                    edit.follows if isinstance(edit, Remove) else None,
+                    edit.unit if isinstance(edit, Remove) else None,
                 )
             )
         if added or len(entries) != len(self.tree):
