@@ -101,7 +101,9 @@ def main() -> None:
     stale = []
     for name, row in facts["runtimes"].items():
         path = OUTPUT / f"{name}.json"
-        text = json.dumps(runtime(name, row, facts["libraries"]), indent=1, ensure_ascii=False) + "\n"
+        text = (
+            json.dumps(runtime(name, row, facts["libraries"]), indent=1, ensure_ascii=False) + "\n"
+        )
         if "--check" not in sys.argv[1:]:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
