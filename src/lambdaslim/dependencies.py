@@ -8,6 +8,7 @@ from functools import cached_property
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from lambdaslim.distributions import Distribution, Distributions
 from lambdaslim.findings import Finding
@@ -90,23 +91,30 @@ class Installed:
     def _placeholders(self) -> Iterator[Finding]:
         """Yield distributions that hold nothing, though others require them.
 
-        One that requires something itself is a name for that, and one without a RECORD might own
-        files that nobody can tell.
+        Some are empty on purpose: names for what they require, and namespaces. So the version has
+        to be the first that a name is reserved with, or one that does not satisfy.
         """
-        demanded: dict[str, str] = {
-            canonicalize_name(requirement.name): one.label
-            for one in self._remaining
-            for requirement in self._demands(one)
-        }
         for one in self.distributions.every:
-            empty = all(path.startswith(f"{one.metadata}/") for path in one.files)
-            if one.name in demanded and one.recorded and empty and not one.requires:
-                message = (
-                    f"{one.label} holds no files but its metadata, and {demanded[one.name]} "
-                    f"requires it: it is a placeholder for wheels that were not found. "
-                    f"{vendor_again(one, self.target)}."
-                )
-                yield Finding("compat-placeholder", message, one.metadata)
+            if one.recorded and not one.requires and self._is_empty(one):
+                demands = self._demands_on(one)
+                by = next((who for who, it in demands if _reserves(one, it)), None)
+                if by is not None:
+                    message = (
+                        f"{one.label} is empty, and {by.label} requires it: it only reserves the "
+                        f"name, and no wheel was found. {vendor_again(one, self.target)}."
+                    )
+                    yield Finding("compat-placeholder", message, one.metadata)
+
+    def _is_empty(self, one: Distribution) -> bool:
+        inside = f"{one.metadata}/"
+        own = (path for path in one.files if not path.startswith(inside))
+        return not any(path in self.tree and self.tree[path].size for path in own)
+
+    def _demands_on(self, wanted: Distribution) -> Iterator[tuple[Distribution, Requirement]]:
+        for one in self._remaining:
+            for requirement in self._demands(one):
+                if canonicalize_name(requirement.name) == wanted.name:
+                    yield one, requirement
 
     def _fallbacks(self, knowledge: Knowledge) -> Iterator[Finding]:
         for one in self._remaining:
@@ -136,6 +144,11 @@ def _holds(requirement: Requirement, environment: Mapping[str, str]) -> bool:
         )
     except ValueError:  # a marker that compares what cannot be compared
         return False
+
+
+def _reserves(one: Distribution, demand: Requirement) -> bool:
+    version = Version(one.version or "0")
+    return version.release[:2] == (0, 0) or not demand.specifier.contains(version, prereleases=True)
 
 
 def _first(clauses: Sequence[str]) -> str:

@@ -127,7 +127,7 @@ class Image:
         """Return the integers at an offset; `layout` is that of `struct`, without byte order."""
         try:
             return struct.unpack_from(f"{self.order}{layout}", self.data, offset)
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:
             raise malformed(f"ends before its byte {offset:,}") from error
 
     def _segments(self) -> Iterator[Segment]:
