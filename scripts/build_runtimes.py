@@ -60,7 +60,23 @@ def provided(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [best[name] for name in sorted(best)]
 
 
-def runtime(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+def libraries(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row per shared library that the system of a runtime is known to have or lack."""
+    found = {
+        library: {
+            "name": library,
+            "present": row["present"],
+            "observed": row["observed"],
+            "source": row["source"],
+        }
+        for row in rows
+        if row["runtimes"] is None or name in row["runtimes"]
+        for library in row["names"]
+    }
+    return [found[library] for library in sorted(found)]
+
+
+def runtime(name: str, facts: dict[str, Any], systems: dict[str, Any]) -> dict[str, Any]:
     """Return the data file of one runtime."""
     notes = list(facts["notes"])
     if not facts["glibc"]:
@@ -74,17 +90,20 @@ def runtime(name: str, facts: dict[str, Any]) -> dict[str, Any]:
         "status": facts["status"],
         "search_path": list(dict.fromkeys(facts["sys_path"] or [])),
         "provided": provided(facts["provided"]),
+        "libraries": libraries(name, systems[facts["os"]]),
         "notes": notes,
     }
 
 
 def main() -> None:
     """Write the files, or compare them with --check."""
-    facts = json.loads((HERE / "runtimes.json").read_text(encoding="utf-8"))["runtimes"]
+    facts = json.loads((HERE / "runtimes.json").read_text(encoding="utf-8"))
     stale = []
-    for name, row in facts.items():
+    for name, row in facts["runtimes"].items():
         path = OUTPUT / f"{name}.json"
-        text = json.dumps(runtime(name, row), indent=1, ensure_ascii=False) + "\n"
+        text = (
+            json.dumps(runtime(name, row, facts["libraries"]), indent=1, ensure_ascii=False) + "\n"
+        )
         if "--check" not in sys.argv[1:]:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -28,6 +28,10 @@ REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 COMMANDS = ("pack", "slim", "check", "vendor", "passes", "runtimes")
 SECTIONS = ("What it takes", "Options", "What can break", "How to refuse it")
 
+VENDOR = (
+    "Install what fits with `lambdaslim vendor`. See "
+    "[a package for another platform](../how-to/another-platform.md)."
+)
 # What to do about each finding; the codes, severities and meanings are those of the library.
 ADVICE = {
     "limit-unzipped": "Drop what the function does not need. See "
@@ -58,6 +62,22 @@ ADVICE = {
     "bytecode-crashed": "Give another `--interpreter`, or more memory. The file stays a source.",
     "bytecode-does-not-compile": "Nothing, if no program imports the file. It stays a source.",
     "bytecode-foreign": "Reinstall the distribution: the runtime cannot import this file.",
+    "compat-platform": VENDOR,
+    "compat-machine": VENDOR,
+    "compat-musl": VENDOR,
+    "compat-python": VENDOR,
+    "compat-glibc": f"{VENDOR} Or choose a runtime with a newer glibc.",
+    "compat-library-missing": "Put the library into the package's directory `lib`, or drop what "
+    "needs it. The evidence is in [runtimes](runtimes.md).",
+    "compat-library-unknown": "Try the function. If it fails, put the library into the package's "
+    "directory `lib`.",
+    "compat-malformed": "Install the distribution again.",
+    "compat-foreign": "Drop it if nothing loads it.",
+    "compat-spare": "Drop it, to save its bytes.",
+    "compat-fallback": f"Nothing, if it is fast enough. {VENDOR}",
+    "compat-placeholder": VENDOR,
+    "compat-requirement-missing": "Install it too, unless it was left out on purpose.",
+    "compat-requirement-unmet": "Install both distributions in one step.",
 }
 WRITTEN_BY = "<!-- Written by scripts/docs_reference.py; do not edit. -->"
 
@@ -87,12 +107,13 @@ def findings_page() -> str:
         "releases. An `error` makes the command exit 1 and keeps the output from being written.",
         "A `warning` does so only with `--strict`. An `info` never does. `--allow-oversize` lets",
         "the four `limit-` codes pass: the package is written, and the exit code is still 1.",
+        "`--allow CODE` lets one code pass: it is reported, and does not count.",
     )
     return page("Findings", intro, table(("code", "severity", "meaning", "what to do"), rows))
 
 
 def rules_page() -> str:
-    """Return the page of bundled keep-rules."""
+    """Return the page of bundled rules."""
     rows = (
         (
             rule.distribution,
@@ -110,7 +131,27 @@ def rules_page() -> str:
         "[knowledge.md](knowledge.md) describes the format.",
     )
     head = ("distribution", "versions", "paths", "passes", "reason", "evidence", "tried with")
-    return page("Keep-rules", intro, table(head, rows))
+    return page("Rules", intro, table(head, rows), *binary_part())
+
+
+def binary_part() -> Iterator[Iterable[str]]:
+    """Yield the paragraphs about bundled binary-rules."""
+    yield (
+        "These distributions are published as compiled wheels and as pure ones. One without any",
+        "of the paths is the finding `compat-fallback`.",
+    )
+    rows = (
+        (
+            rule.distribution,
+            str(rule.versions) or "all",
+            ", ".join(f"`{line}`" for line in rule.paths.lines),
+            rule.reason,
+            f"[link]({rule.evidence})",
+            ", ".join(rule.checked),
+        )
+        for rule in Knowledge.bundled().binary
+    )
+    yield table(("distribution", "versions", "paths", "without them", "evidence", "seen"), rows)
 
 
 def runtimes_page() -> str:
@@ -140,7 +181,33 @@ def runtimes_page() -> str:
         "The distributions of one unit are dropped together or not at all.",
     )
     parts = (provided_part(one) for one in known)
-    return page("Runtimes", intro, table(head, rows), unit, *parts)
+    libraries = libraries_part(known)
+    return page("Runtimes", intro, table(head, rows), unit, *parts, *libraries)
+
+
+def libraries_part(known: Sequence[Runtime]) -> Iterator[Iterable[str]]:
+    """Yield the section of shared libraries: rows that several runtimes share are one."""
+    yield (
+        "## Shared libraries",
+        "",
+        "What somebody found or missed in these systems. The presence of any other library is",
+        "unknown. The images of the runtimes hold more than the runtimes themselves.",
+    )
+    where: dict[tuple[str, bool, str, str], list[str]] = {}
+    for one in known:
+        for row in one.libraries:
+            key = (row.source, row.present, row.observed or "", one.operating_system)
+            where.setdefault(key, []).append(f"{row.name}@{one.name}")
+    head = ("libraries", "there", "runtimes", "observed", "source")
+    yield table(head, (_library_row(key, found) for key, found in where.items()))
+
+
+def _library_row(key: tuple[str, bool, str, str], found: Sequence[str]) -> tuple[str, ...]:
+    source, present, observed, _ = key
+    pairs = [one.split("@") for one in found]
+    names = ", ".join(f"`{name}`" for name in dict.fromkeys(name for name, _ in pairs))
+    runtimes_ = ", ".join(dict.fromkeys(runtime for _, runtime in pairs))
+    return names, "yes" if present else "no", runtimes_, observed, source
 
 
 def provided_part(one: Runtime) -> Iterator[str]:

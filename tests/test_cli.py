@@ -540,6 +540,7 @@ class TestJson:
         assert (facts["version"], facts["command"]) == (1, "check")
         assert set(facts) == {
             *("version", "command", "package", "size", "layers", "limits", "headroom", "findings"),
+            *("runtime", "architecture"),
         }
 
     def test_the_keys_of_a_finding(self, small: Path) -> None:

@@ -147,7 +147,9 @@ def test_the_headroom_is_what_is_left() -> None:
 def test_every_code_has_the_severity_that_makes_the_exit_code() -> None:
     errors = {code for code, kind in KINDS.items() if kind.severity is Severity.ERROR}
     limits = {"limit-unzipped", "limit-combined", "limit-zipped", "limit-layer-count"}
-    assert errors == limits | {"name-too-long", "bytecode-required"}
+    compat = {"platform", "machine", "musl", "python", "glibc", "library-missing", "placeholder"}
+    unfit = {f"compat-{what}" for what in compat}
+    assert errors == limits | unfit | {"name-too-long", "bytecode-required"}
 
 
 # Names

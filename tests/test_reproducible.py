@@ -26,6 +26,8 @@ WEB = ("fastapi", "mangum", "sqlalchemy", "boto3")
 RUNNING = sys.version_info[:2]
 # lambdaslim itself needs 3.11.
 PYTHONS = {v: path for v, path in find_interpreters().items() if v >= (3, 11)}
+# What was installed for this machine may be too large, or too new for Lambda.
+ANYWAY = ("--allow-oversize", "--allow", "compat-glibc", "--allow", "compat-library-missing")
 OTHERS = [version for version in PYTHONS if version != RUNNING]
 # What lambdaslim is made of, all of it pure Python.
 PARTS = (lambdaslim, packaging, pathspec)
@@ -57,7 +59,7 @@ class Packer:
         out.unlink(missing_ok=True)
         command = [python or sys.executable, "-m", "lambdaslim", "pack", source, "-o", out]
         done = subprocess.run(
-            [*command, "--allow-oversize", "--json", *(options or runtime(RUNNING))],
+            [*command, *ANYWAY, "--json", *(options or runtime(RUNNING))],
             env={**kept, "PYTHONPATH": str(self.code), **variables},
             cwd=cwd,
             umask=umask,

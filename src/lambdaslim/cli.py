@@ -211,9 +211,12 @@ def _add_traceback(commands: _Commands) -> None:
 
 
 def _add_check(commands: _Commands) -> None:
-    text = "Compare a package with Lambda's limits."
+    text = "Compare a package with Lambda's limits, and with a runtime if one is given."
     parser = commands.add_parser("check", help="compare with the limits", description=text)
     parser.add_argument("package", metavar="ZIP|DIR", help="a zip or a directory")
+    text = "the Lambda runtime that it has to fit, like python3.13 (default: limits only)"
+    parser.add_argument("--runtime", metavar="NAME", help=text)
+    _add_architecture(parser)
     _add_limits(parser)
     _add_upload(parser)
     _add_json(parser)
@@ -235,6 +238,10 @@ def _add_target(parser: argparse.ArgumentParser, *, required: bool) -> None:
     note = "" if required else " (default: the running Python's)"
     text = f"the Lambda runtime, like python3.13{note}"
     parser.add_argument("--runtime", required=required, metavar="NAME", help=text)
+    _add_architecture(parser)
+
+
+def _add_architecture(parser: argparse.ArgumentParser) -> None:
     text = "x86_64 (default) or arm64"
     parser.add_argument("--arch", default="x86_64", metavar="ARCH", help=text)
 
@@ -242,6 +249,7 @@ def _add_target(parser: argparse.ArgumentParser, *, required: bool) -> None:
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     _add_many(parser, "--layer", "ZIP|DIR", "a layer of the function, which counts too")
     parser.add_argument("--strict", action="store_true", help="let warnings fail the check too")
+    _add_many(parser, "--allow", "CODE", "a finding that never fails the check, like compat-glibc")
 
 
 def _add_upload(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from lambdaslim import limits, package, passes, presets, runtimes
 from lambdaslim.companion import Companion
+from lambdaslim.compatibility import OF_THE_SYSTEM, check_compatibility
 from lambdaslim.errors import CompanionError, OutputError, UsageError
-from lambdaslim.findings import Severity
+from lambdaslim.findings import Severity, demand_known
 from lambdaslim.report import to_json, to_text
 from lambdaslim.report.as_json import VERSION, dumps, findings_json
 from lambdaslim.report.as_text import findings_text, table
@@ -76,6 +77,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             layers=given.layer,
             upload=getattr(given, "upload", "direct"),
             allow_oversize=given.allow_oversize,
+            allow=given.allow if given.strict else (*given.allow, *OF_THE_SYSTEM),
             strict=given.strict,
             symlinks=given.symlinks,
             interpreter=given.interpreter,
@@ -106,8 +108,11 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
         refused=complaint is not None,
     )
     text = to_json(outcome) if given.json else to_text(outcome, colour=given.colour)
-    failed = complaint or any(f.severity is Severity.ERROR for f in slimmed.findings)
-    return Answer(text, 1 if failed else 0, complaint)
+    errors = {f.code for f in slimmed.findings if f.severity is Severity.ERROR}
+    failing = sorted(errors - set(given.allow))
+    wrote = failing and complaint is None and not given.dry_run
+    note = f"written all the same, with exit code 1: {', '.join(failing)}" if wrote else None
+    return Answer(text, 1 if failing or complaint else 0, complaint, note)
 
 
 def _refuse_home(sources: list[str]) -> None:
@@ -170,22 +175,29 @@ def _log(path: str) -> str:
         raise UsageError(what, where=path, fix="name a log, or - for stdin") from error
 
 
-def check(given: argparse.Namespace, progress: Progress) -> Answer:  # noqa: ARG001 - the contract
-    """Compare a package with Lambda's limits."""
+def check(given: argparse.Namespace, progress: Progress) -> Answer:
+    """Compare a package with Lambda's limits, and with a runtime if one is given."""
+    allowed = demand_known(given.allow)
+    target = Target.of(given.runtime, given.arch) if given.runtime else None
     tree = package.load(given.package)
     if Path(given.package).is_file():
         test_zip(given.package)
     zipped = Path(given.package).stat().st_size if Path(given.package).is_file() else None
     layers = [package.load(layer) for layer in given.layer]
     findings = limits.check(tree, zipped=zipped, layers=layers, upload=given.upload)
+    if target is not None:
+        progress(f"comparing with {target.runtime.name} on {target.architecture}")
+        findings = (*check_compatibility(tree, target, layers=layers), *findings)
     failing = {Severity.ERROR, Severity.WARNING} if given.strict else {Severity.ERROR}
-    code = 1 if any(finding.severity in failing for finding in findings) else 0
+    code = 1 if any(f.severity in failing and f.code not in allowed for f in findings) else 0
     left = limits.headroom(tree.size, zipped, layers)
     if given.json:
         document = {
             "version": VERSION,
             "command": "check",
             "package": given.package,
+            "runtime": target and target.runtime.name,
+            "architecture": target and target.architecture,
             "size": {"files": len(tree), "unzipped": tree.size, "zipped": zipped},
             "layers": [{"files": len(layer), "unzipped": layer.size} for layer in layers],
             "limits": {"unzipped": limits.UNZIPPED, "zipped": limits.ZIPPED},

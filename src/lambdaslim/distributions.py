@@ -25,6 +25,7 @@ _CACHED = re.compile(r"^(?:(.*)/)?__pycache__/([^/]+?)\.[^/.]+(?:\.opt-[^/.]+)?\
 # Real headers are a few kB; parsing ten thousand times as much would take minutes.
 _MOST_HEADERS = 1 << 20
 _SCRIPT = re.compile(r"(?:\.\./)+((?:bin|Scripts)/[^/]+)$")
+_TAG = re.compile(r"(?m)^Tag:[ \t]*(\S+)")
 _LEADING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -83,6 +84,8 @@ class Distribution:
         recorded: whether a RECORD said so; else the owned files were found by import names.
         requires: its requirements (all extras).
         malformed: requirement lines that cannot be parsed.
+        tags: the wheel tags that its WHEEL states, like "cp311-abi3-manylinux_2_17_x86_64"; none
+            when it was no wheel, or an earlier slimming has removed that file.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Distribution:
     recorded: bool
     requires: tuple[Requirement, ...]
     malformed: tuple[str, ...]
+    tags: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -356,6 +360,7 @@ class _Reader:
             recorded=recorded is not None,
             requires=tuple(r for r in requirements if isinstance(r, Requirement)),
             malformed=tuple(r for r in requirements if isinstance(r, str)),
+            tags=tuple(_TAG.findall(self.read("WHEEL").decode("utf-8", "replace"))),
         )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
+
+from lambdaslim.errors import UsageError
 
 
 class Severity(StrEnum):
@@ -47,7 +51,31 @@ KINDS: dict[str, Kind] = {
     "bytecode-does-not-compile": Kind(_INFO, "A source does not compile; it was kept."),
     "bytecode-crashed": Kind(_WARNING, "The compiler crashed or hung; the source was kept."),
     "bytecode-foreign": Kind(_WARNING, "Bytecode that the target cannot import."),
+    "compat-platform": Kind(_ERROR, "Native files for macOS or Windows."),
+    "compat-machine": Kind(_ERROR, "Native files for another architecture."),
+    "compat-musl": Kind(_ERROR, "Native files for musl, which Lambda does not have."),
+    "compat-python": Kind(_ERROR, "Extension modules for another Python."),
+    "compat-glibc": Kind(_ERROR, "Native files that need a newer glibc than the runtime's."),
+    "compat-library-missing": Kind(_ERROR, "A library is needed that the runtime lacks."),
+    "compat-library-unknown": Kind(_WARNING, "A library is needed that may be missing."),
+    "compat-malformed": Kind(_WARNING, "A native file whose bytes cannot be read."),
+    "compat-foreign": Kind(_WARNING, "Files for another system that nothing seems to load."),
+    "compat-spare": Kind(_INFO, "Extension modules that others in the same place replace."),
+    "compat-fallback": Kind(_WARNING, "Compiled modules are missing; slower code replaces them."),
+    "compat-placeholder": Kind(_ERROR, "A required distribution is empty."),
+    "compat-requirement-missing": Kind(_WARNING, "A required distribution is not there."),
+    "compat-requirement-unmet": Kind(_WARNING, "A requirement is not met by what is there."),
 }
+
+
+def demand_known(codes: Iterable[str]) -> frozenset[str]:
+    """Return codes as a set; raise `UsageError`, which names the nearest, for one of none."""
+    given = frozenset(codes)
+    for code in sorted(given - set(KINDS)):
+        near = get_close_matches(code, KINDS, n=1, cutoff=0)
+        fix = f"did you mean {near[0]}? docs/reference/findings.md lists all"
+        raise UsageError("is not the code of a finding", where=code, fix=fix)
+    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,18 +155,13 @@ class Hazards:
         for path, signs in readers.items():
             if signs.anchored:
                 yield from self._below(path, f"{path} looks for sources beside itself")
-        for path, function in self._handing_over(readers):
-            why = f"{path} gives its place to {function}, which reads sources"
-            yield from self._below(path, why)
-
-    def _handing_over(self, readers: Mapping[str, Signs]) -> Iterator[tuple[str, str]]:
-        """Yield modules that give their place to a function of a reader near them."""
-        for path, signs in readers.items():
-            for one in self._near(path):
-                handed = self._handed(one) & signs.defines if one != path else None
+        for reader, signs in readers.items():
+            for path in self._near(reader):
+                handed = self._handed(path) & signs.defines if path != reader else frozenset()
                 if handed:
-                    yield path, min(handed)
-                    yield one, min(handed)
+                    why = f"{path} gives its place to {min(handed)}, which reads sources"
+                    yield from self._below(path, why)
+                    yield reader, why
 
     def _handed(self, path: str) -> frozenset[str]:
         if path not in self._hands:

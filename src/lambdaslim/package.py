@@ -24,9 +24,10 @@ from lambdaslim.archive import (
 )
 from lambdaslim.bytecode import TASK_ROOT
 from lambdaslim.companion import Companion
+from lambdaslim.compatibility import check_compatibility
 from lambdaslim.deflate import pack_all, zlib_compressor
 from lambdaslim.errors import OutputError, SlimError, UsageError
-from lambdaslim.findings import Finding, Severity
+from lambdaslim.findings import Finding, Severity, demand_known
 from lambdaslim.knowledge import Knowledge
 from lambdaslim.limits import Upload
 from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
@@ -51,7 +52,7 @@ class Slimmed:
         result: the tree before and after, every change with its reason, and what was kept.
         package: sizes and digests; its `path` is None if nothing was written.
         layers: the function's layers, which count towards the limit.
-        findings: of the passes and of the check against the limits.
+        findings: of the passes, and of the checks against the runtime and the limits.
     """
 
     target: Target
@@ -71,9 +72,7 @@ def _remedy(finding: Finding) -> str:
         return "to ship sources, do not ask for --require-bytecode (require_bytecode)"
     if finding.code in _LIMIT_CODES:
         return "drop more, or allow it with --allow-oversize (allow_oversize)"
-    if finding.severity is Severity.ERROR:
-        return "mend it"
-    return "mend it, or do not ask for --strict (strict)"
+    return f"mend it, or allow it with --allow {finding.code} (allow)"
 
 
 class RefusedError(SlimError):
@@ -113,6 +112,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     layers: Sequence[StrPath] = (),
     upload: Upload = "direct",
     allow_oversize: bool = False,
+    allow: Sequence[str] = (),
     strict: bool = False,
     symlinks: Symlinks | str = Symlinks.REFUSE,
     interpreter: StrPath | None = None,
@@ -143,6 +143,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         layers: zips or directories of the function's layers, which count towards the limit.
         upload: "direct", or "s3", which has no limit on the zip.
         allow_oversize: write a package over the limits all the same.
+        allow: codes of findings that never refuse the package.
         strict: let warnings refuse the package too.
         symlinks: "refuse", "inside" or "follow", see `scan`.
         interpreter: path of a Python of the runtime's version, to compile with.
@@ -157,12 +158,14 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         progress: called with one line before each step that takes time.
 
     Raises:
-        RefusedError: the package breaks a limit; nothing was written.
+        RefusedError: the package breaks a limit or does not fit the runtime; nothing was written.
         SlimError: any other member of the family, for bad input or output.
     """
-    for name, value in {"keep": keep, "drop": drop, "skip": skip, "layers": layers}.items():
+    lists = {"keep": keep, "drop": drop, "skip": skip, "layers": layers, "allow": allow}
+    for name, value in lists.items():
         if isinstance(value, str):
             raise UsageError("must be a list, not one string", where=name, fix=f"write [{value!r}]")
+    refusal = _Refusal(strict=strict, allowed=_allowed(allow, oversize=allow_oversize))
     limits.check_upload(upload)
     if in_place == (output is not None):
         raise UsageError("either an output or in_place is needed", fix="give one of the two")
@@ -199,8 +202,10 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
     result = pipeline.run(tree)
     progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
-    refusal = _Refusal(strict=strict, allow_oversize=allow_oversize)
-    delivery = _Delivery(target, result, beside, upload, refusal, _root(pipeline), sources)
+    fit = check_compatibility(
+        result.after, target, layers=beside, distributions=result.distributions
+    )
+    delivery = _Delivery(target, result, beside, upload, fit, refusal, _root(pipeline), sources)
     return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
 
@@ -346,15 +351,19 @@ def _in_place(sources: Sequence[Path]) -> Path:
     return place
 
 
+def _allowed(codes: Sequence[str], *, oversize: bool) -> frozenset[str]:
+    return demand_known(codes) | (frozenset(_LIMIT_CODES) if oversize else frozenset())
+
+
 @dataclass(frozen=True, slots=True)
 class _Refusal:
     """Which findings keep a package from being written."""
 
     strict: bool
-    allow_oversize: bool
+    allowed: frozenset[str]
 
     def __call__(self, finding: Finding) -> bool:
-        if self.allow_oversize and finding.code in _LIMIT_CODES:
+        if finding.code in self.allowed:
             return False
         if self.strict and finding.severity is Severity.WARNING:
             return True
@@ -369,6 +378,7 @@ class _Delivery:
     result: Result
     layers: tuple[Tree, ...]
     upload: Upload
+    compatibility: tuple[Finding, ...]
     refuses: _Refusal
     root: str
     companion: StrPath | None
@@ -413,5 +423,5 @@ class _Delivery:
             upload=self.upload,
             distributions=self.result.distributions,
         )
-        findings = (*self.result.findings, *checks)
+        findings = tuple(dict.fromkeys((*self.result.findings, *self.compatibility, *checks)))
         return Slimmed(self.target, self.result, package, self.layers, findings)

@@ -53,11 +53,42 @@ class KeepRule:
         return version is None or self.versions.contains(version, prereleases=True)
 
 
+@dataclass(frozen=True)
+class BinaryRule:
+    """A distribution that is published with compiled modules, and also as a slower pure wheel.
+
+    An installer that finds no wheel for the target takes the pure one without a word.
+
+    Attributes:
+        distribution: normalised name (PEP 503).
+        versions: the versions the rule holds for ("" is all).
+        paths: gitignore patterns of the compiled modules, relative to the directory the
+            distribution is installed in; the full wheel has a file that one of them matches.
+        reason: one clause, what is lost without them.
+        evidence: a link to where both kinds are seen.
+        checked: versions whose wheels of both kinds were looked into.
+    """
+
+    distribution: str
+    versions: SpecifierSet
+    paths: Patterns
+    reason: str
+    evidence: str
+    checked: tuple[str, ...]
+
+    def concerns(self, distribution: str, version: str | None) -> bool:
+        """Tell whether the rule holds for a distribution (whatever an unknown version is)."""
+        if distribution != self.distribution:
+            return False
+        return version is None or self.versions.contains(version, prereleases=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """All keep-rules in force."""
+    """All rules in force."""
 
     keep: tuple[KeepRule, ...] = ()
+    binary: tuple[BinaryRule, ...] = ()
 
     @staticmethod
     def bundled() -> Knowledge:
@@ -72,31 +103,65 @@ def _bundled() -> Knowledge:
         for item in files(__name__).iterdir()
         if item.name.endswith(".toml")
     }
-    return Knowledge(tuple(rule for name in sorted(texts) for rule in parse(texts[name], name)))
+    return Knowledge(
+        keep=tuple(rule for name in sorted(texts) for rule in parse(texts[name], name)),
+        binary=tuple(rule for name in sorted(texts) for rule in parse_binary(texts[name], name)),
+    )
 
 
 def parse(text: str, name: str) -> tuple[KeepRule, ...]:
-    """Return the rules of a TOML text; raise `DataError` that names the file and the row."""
+    """Return the keep-rules of a TOML text; raise `DataError` that names the file and the row."""
+    rows = _tables(text, name).get("keep", [])
+    return tuple(_rule(row, f"{name}, [[keep]] {n}") for n, row in enumerate(rows, 1))
+
+
+def parse_binary(text: str, name: str) -> tuple[BinaryRule, ...]:
+    """Return the binary-rules of a TOML text; raise `DataError` that names the file and the row."""
+    rows = _tables(text, name).get("binary", [])
+    return tuple(_binary(row, f"{name}, [[binary]] {n}") for n, row in enumerate(rows, 1))
+
+
+def _tables(text: str, name: str) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - only needed when rules are read
 
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _malformed(name, str(error)) from error
-    if unknown := set(document) - {"keep"}:
+    if unknown := set(document) - {"keep", "binary"}:
         raise _malformed(name, f"unknown table {min(unknown)!r}")
-    rows = document.get("keep", [])
-    return tuple(_rule(row, f"{name}, [[keep]] {n}") for n, row in enumerate(rows, 1))
+    return document
 
 
-def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
-    wanted = set(KeepRule.__dataclass_fields__)
-    if wrong := sorted(wanted ^ set(row)):
+def _check(row: Mapping[str, Any], kind: type[KeepRule | BinaryRule], where: str) -> None:
+    """Refuse a row without what every kind of rule states."""
+    if wrong := sorted(set(kind.__dataclass_fields__) ^ set(row)):
         raise _malformed(where, f"missing or unknown key {wrong[0]!r}")
     if row["distribution"] != canonicalize_name(row["distribution"]):
         raise _malformed(where, f"{row['distribution']!r} is not normalised")
     if not str(row["evidence"]).startswith("https://"):
         raise _malformed(where, "the evidence is no link")
+
+
+def _binary(row: Mapping[str, Any], where: str) -> BinaryRule:
+    _check(row, BinaryRule, where)
+    if isinstance(row["checked"], str) or not row["paths"]:
+        raise _malformed(where, "paths and checked are lists, and paths is not empty")
+    try:
+        return BinaryRule(
+            distribution=str(row["distribution"]),
+            versions=SpecifierSet(row["versions"]),
+            paths=Patterns(row["paths"]),
+            reason=str(row["reason"]),
+            evidence=str(row["evidence"]),
+            checked=tuple(row["checked"]),
+        )
+    except (InvalidSpecifier, SlimError, TypeError) as error:
+        raise _malformed(where, str(error)) from error
+
+
+def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
+    _check(row, KeepRule, where)
     if isinstance(row["passes"], str) or isinstance(row["checked"], str) or not row["passes"]:
         raise _malformed(where, "passes and checked are lists, and passes is not empty")
     try:
@@ -115,5 +180,5 @@ def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
 
 def _malformed(where: str, why: str) -> DataError:
     return DataError(
-        f"does not fit the schema of keep-rules: {why}", where=where, fix="see CONTRIBUTING.md"
+        f"does not fit the schema of rules: {why}", where=where, fix="see CONTRIBUTING.md"
     )

@@ -15,6 +15,7 @@ from lambdaslim.findings import Finding
 from lambdaslim.hazards import Hazards
 from lambdaslim.interpreters import find, how_to_get
 from lambdaslim.passes.contract import Context
+from lambdaslim.runtimes import Runtime
 from lambdaslim.target import Target, parse_python
 from lambdaslim.tree import Add, Decision, DiskFile, Entry, Keep, Remove, Replace, Tree
 
@@ -112,7 +113,7 @@ class PromoteBytecode:
         yield from self._unanswered(answers, stays)
         yield from self._shipped(tree, answers, stays)
         yield from self._unproved(tree, answers)
-        yield from self._foreign(tree)
+        yield from foreign_bytecode(tree, runtime)
 
     def _target(self) -> Target:
         return Target.of("python{}.{}".format(*parse_python(self.python)))
@@ -205,18 +206,20 @@ class PromoteBytecode:
     def _cache(self, path: str) -> str:
         return cache_of(path, self._target().cache_tag)
 
-    def _foreign(self, tree: Tree) -> Iterator[Finding]:
-        """Report importable bytecode, there without a source, that the target cannot load."""
-        alone = (p for p in tree if p.endswith(".pyc") and source_of(p) not in tree)
-        legacy = (path for path in alone if "__pycache__" not in path.split("/"))
-        if foreign := [path for path in legacy if not self._loads(tree[path])]:
-            more = f" and {len(foreign) - 1:,} more files" if len(foreign) > 1 else ""
-            message = f"{foreign[0]}{more} cannot be imported: no bytecode of Python {self.python}"
-            yield Finding("bytecode-foreign", message, foreign[0])
 
-    def _loads(self, entry: Entry) -> bool:
-        header = pyc.read_header(entry.read()[: pyc.HEADER_SIZE])
-        return header is not None and header.magic == self._target().runtime.magic
+def foreign_bytecode(tree: Tree, runtime: Runtime) -> Iterator[Finding]:
+    """Report importable bytecode, there without a source, that a runtime cannot load."""
+    alone = (p for p in tree if p.endswith(".pyc") and source_of(p) not in tree)
+    legacy = (path for path in alone if "__pycache__" not in path.split("/"))
+    if foreign := [path for path in legacy if not _loads(tree[path], runtime.magic)]:
+        more = f" and {len(foreign) - 1:,} more files" if len(foreign) > 1 else ""
+        message = f"{foreign[0]}{more} cannot be imported: no bytecode of {runtime.name}"
+        yield Finding("bytecode-foreign", message, foreign[0])
+
+
+def _loads(entry: Entry, magic: int) -> bool:
+    header = pyc.read_header(entry.read()[: pyc.HEADER_SIZE])
+    return header is not None and header.magic == magic
 
 
 def _inside(path: str, context: Context) -> str:

@@ -41,11 +41,29 @@ class Provided:
 
 
 @dataclass(frozen=True, slots=True)
+class Library:
+    """A shared library that somebody found, or missed, in a runtime.
+
+    Attributes:
+        name: what files need it by, like "libz.so.1".
+        present: whether the runtime has it. What no row names is unknown.
+        observed: when it was observed (ISO date), or None when inferred.
+        source: where.
+    """
+
+    name: str
+    present: bool
+    observed: str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Runtime:
     """A managed runtime: its identifier, interpreter, system, and provided distributions.
 
     `glibc` is the (major, minor) of the system's C library; `magic` is the magic number of its
-    interpreter's bytecode; `provided` is sorted by distribution.
+    interpreter's bytecode; `provided` is sorted by distribution; `libraries` are the shared
+    libraries of the system whose presence or absence is known, sorted by name.
     """
 
     name: str
@@ -58,6 +76,7 @@ class Runtime:
     status: str
     search_path: tuple[str, ...]
     provided: tuple[Provided, ...]
+    libraries: tuple[Library, ...]
     notes: tuple[str, ...]
 
 
@@ -110,5 +129,6 @@ def _parse(name: str, row: dict[str, Any]) -> Runtime:
         provided=tuple(
             Provided(**{**item, "modules": tuple(item["modules"])}) for item in row["provided"]
         ),
+        libraries=tuple(Library(**item) for item in row["libraries"]),
         notes=tuple(row["notes"]),
     )
