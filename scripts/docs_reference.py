@@ -56,6 +56,8 @@ ADVICE = {
     "bytecode-required": "Install that Python, or name one with `--interpreter`, or ship sources: "
     "leave out `--require-bytecode`.",
     "bytecode-does-not-compile": "Nothing, if no program imports the file. It stays a source.",
+    "verification-failed": "Keep what it needs with `--keep`. See "
+    "[verify a package](../how-to/verify.md).",
     "bytecode-foreign": "Reinstall the distribution: the runtime cannot import this file.",
 }
 WRITTEN_BY = "<!-- Written by scripts/docs_reference.py; do not edit. -->"

@@ -45,6 +45,7 @@ KINDS: dict[str, Kind] = {
     "bytecode-no-interpreter": Kind(_WARNING, "No interpreter of the target; sources were kept."),
     "bytecode-required": Kind(_ERROR, "No interpreter of the target, and bytecode was required."),
     "bytecode-does-not-compile": Kind(_INFO, "A source does not compile; it was kept."),
+    "verification-failed": Kind(_ERROR, "What worked before slimming does not work after it."),
     "bytecode-foreign": Kind(_WARNING, "Bytecode that the target cannot import."),
 }
 

@@ -25,16 +25,27 @@ from lambdaslim.deflate import pack_all, zlib_compressor
 from lambdaslim.errors import OutputError, SlimError, UsageError
 from lambdaslim.findings import Finding, Severity
 from lambdaslim.limits import Upload
-from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
+from lambdaslim.passes import (
+    ALL,
+    DropProvided,
+    Exclude,
+    Pass,
+    PromoteBytecode,
+    StripBytecode,
+    StripMetadata,
+)
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.pipeline import Pipeline, Result
 from lambdaslim.scanner import StrPath, Symlinks, scan, scan_zip
 from lambdaslim.staging import recover, refuse_used
 from lambdaslim.target import Target
 from lambdaslim.tree import Tree
+from lambdaslim.verification import Checks, Verification, Verifier
 
 _PROJECTS = (".git", ".hg", ".svn", "pyproject.toml", "setup.py")
 _LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
+# Passes that promise that every module imports as before; what others remove may be missed.
+_KEEPING = tuple(one.name for one in (DropProvided, PromoteBytecode, StripBytecode, StripMetadata))
 _LIMIT_CODES = ("limit-unzipped", "limit-combined", "limit-zipped", "limit-layer-count")
 
 
@@ -47,7 +58,8 @@ class Slimmed:
         result: the tree before and after, every change with its reason, and what was kept.
         package: sizes and digests; its `path` is None if nothing was written.
         layers: the function's layers, which count towards the limit.
-        findings: of the passes and of the check against the limits.
+        findings: of the passes, of the check against the limits, and of the verification.
+        verification: what was compared before and after, None if nobody asked for it.
     """
 
     target: Target
@@ -55,6 +67,7 @@ class Slimmed:
     package: Package
     layers: tuple[Tree, ...] = field(repr=False)
     findings: tuple[Finding, ...]
+    verification: Verification | None = None
 
     @property
     def headroom(self) -> limits.Headroom:
@@ -65,6 +78,8 @@ class Slimmed:
 def _remedy(finding: Finding) -> str:
     if finding.code == "bytecode-required":
         return "or ship sources: leave out require_bytecode (--require-bytecode)"
+    if finding.code == "verification-failed":
+        return "keep what it needs with keep (--keep), or do not verify"
     if finding.code in _LIMIT_CODES:
         return "drop more, or allow it with allow_oversize (--allow-oversize)"
     return "mend it" if finding.severity is Severity.ERROR else "mend it, or be less strict"
@@ -113,6 +128,8 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     root: str = TASK_ROOT,
     require_bytecode: bool = False,
     sources: StrPath | None = None,
+    verify: Checks | None = None,
+    cache: StrPath | None = None,
     dry_run: bool = False,
     progress: Callable[[str], object] = str,
 ) -> Slimmed:
@@ -143,11 +160,14 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         require_bytecode: refuse the package if sources stay for want of an interpreter.
         sources: a path that ends in `.zip`, for a companion with the removed sources, from which
             `Companion` restores tracebacks.
+        verify: compare what works before and after, by running it on this machine; a package in
+            which something does not work any more is refused.
+        cache: a directory that keeps what a verification has to install, for the next one.
         dry_run: write nothing.
         progress: called with one line before each step that takes time.
 
     Raises:
-        RefusedError: the package breaks a limit; nothing was written.
+        RefusedError: the package breaks a limit, or its verification failed; nothing was written.
         SlimError: any other member of the family, for bad input or output.
     """
     for name, value in {"keep": keep, "drop": drop, "skip": skip, "layers": layers}.items():
@@ -175,9 +195,10 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     tree = scan(*directories, symlinks=symlinks)
     progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
     result = pipeline.run(tree)
+    proof = verify and _verified(result, target, verify, interpreter, cache, progress)
     progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
     refusal = _Refusal(strict=strict, allow_oversize=allow_oversize)
-    delivery = _Delivery(target, result, beside, upload, refusal, _root(pipeline), sources)
+    delivery = _Delivery(target, result, beside, upload, refusal, _root(pipeline), sources, proof)
     return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
 
@@ -199,6 +220,32 @@ def _paths(source: StrPath | Sequence[StrPath]) -> list[Path]:
         fix = "name a directory; '.' is the working directory"
         raise UsageError("an empty path is no source", fix=fix)
     return [Path(one) for one in several]
+
+
+def _verified(  # noqa: PLR0913, PLR0917 - what `slim` was given
+    result: Result,
+    target: Target,
+    checks: Checks,
+    interpreter: StrPath | None,
+    cache: StrPath | None,
+    progress: Callable[[str], object],
+) -> Verification:
+    """Compare both trees of a result; what a pass removed for good need not import."""
+    removed = {
+        change.path
+        for change in result.changes
+        if change.new_path is None and change.pass_name not in _KEEPING
+    }
+    with Verifier(
+        result.before,
+        target,
+        checks,
+        interpreter=interpreter,
+        cache=None if cache is None else Path(cache).absolute(),
+        removed=removed,
+        progress=progress,
+    ) as verifier:
+        return verifier.verify(result.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +396,7 @@ class _Delivery:
     refuses: _Refusal
     root: str
     companion: StrPath | None
+    proof: Verification | None
 
     def measured(self, output: StrPath | None) -> Slimmed:
         zipped = output is not None and _is_zip(output)
@@ -387,5 +435,12 @@ class _Delivery:
             upload=self.upload,
             distributions=self.result.distributions,
         )
-        findings = (*self.result.findings, *checks)
-        return Slimmed(self.target, self.result, package, self.layers, findings)
+        findings = (*self.result.findings, *checks, *_broken(self.proof))
+        return Slimmed(self.target, self.result, package, self.layers, findings, self.proof)
+
+
+def _broken(proof: Verification | None) -> Iterator[Finding]:
+    if proof and proof.failures:
+        more = f" (and {len(proof.failures) - 1:,} more)" if len(proof.failures) > 1 else ""
+        what = f"does not work as before slimming: {proof.failures[0]}{more}"
+        yield Finding("verification-failed", what)

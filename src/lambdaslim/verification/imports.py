@@ -52,7 +52,9 @@ class ImportsProof:
         found = [failure for failures in confirmed for failure in failures]
         names = {row.name for row in self._distributions(after)}
         found += [row for name in sorted(names) for row in self._distribution(name, after)]
-        return Outcome(tuple(found), self._checked(worked, after), self._notes(worked, after))
+        return Outcome(
+            tuple(found), self._checked(worked, after), self._notes(known, answers, after)
+        )
 
     def still_fails(self, after: Side, failure: Failure) -> bool:
         """Ask for one thing again, in processes of its own."""
@@ -164,7 +166,10 @@ class ImportsProof:
         found = sum(1 for _ in self._distributions(after))
         return dict(zip(_KINDS, (imported, imported, found, points), strict=True))
 
-    def _notes(self, worked: Sequence[Job], after: Side) -> tuple[str, ...]:
+    def _notes(
+        self, known: Mapping[Job, Answer], answers: Mapping[Job, Answer], after: Side
+    ) -> tuple[str, ...]:
+        worked = [job for job in self._jobs if known[job].error is None]
         failing = len(self._jobs) - len(worked)
         other = [
             job[1]
@@ -179,8 +184,10 @@ class ImportsProof:
         if failing:
             notes.append(f"{failing:,} modules and entry points do not load before: not compared")
         if other:
+            lacked = [n for n in other if self._in_other_version(n, answers["import", n], after)]
             what = "modules are the runtime's now: only whether they import was compared"
-            notes.append(f"{len(other):,} {what}, if its version has them")
+            more = f", and its versions lack {_listed(lacked)}" if lacked else ""
+            notes.append(f"{len(other):,} {what}{more}")
         return tuple(notes)
 
 
