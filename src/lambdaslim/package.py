@@ -195,7 +195,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     tree = scan(*directories, symlinks=symlinks)
     progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
     result = pipeline.run(tree)
-    proof = verify and _verified(result, target, verify, interpreter, cache, progress)
+    proof = _verified(result, target, verify, interpreter, cache, progress)
     progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
     refusal = _Refusal(strict=strict, allow_oversize=allow_oversize)
     delivery = _Delivery(target, result, beside, upload, refusal, _root(pipeline), sources, proof)
@@ -225,12 +225,14 @@ def _paths(source: StrPath | Sequence[StrPath]) -> list[Path]:
 def _verified(  # noqa: PLR0913, PLR0917 - what `slim` was given
     result: Result,
     target: Target,
-    checks: Checks,
+    checks: Checks | None,
     interpreter: StrPath | None,
     cache: StrPath | None,
     progress: Callable[[str], object],
-) -> Verification:
+) -> Verification | None:
     """Compare both trees of a result; what a pass removed for good need not import."""
+    if checks is None:
+        return None
     removed = {
         change.path
         for change in result.changes

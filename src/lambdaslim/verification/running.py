@@ -167,7 +167,8 @@ class CommandProof:
         """A virtual environment of the target's interpreter with nothing installed."""
         around = self.before.around
         place = around.scratch / "venv"
-        python = [str(around.interpreter.executable), *ISOLATED]
+        # Where a link leads is where the standard library is looked for.
+        python = [str(around.interpreter.executable.resolve()), *ISOLATED]
         made = subprocess.run(
             [*python, "-m", "venv", "--without-pip", str(place)],
             stdin=subprocess.DEVNULL,
