@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from lambdaslim.bytecode import TASK_ROOT
 from lambdaslim.errors import TargetError
 
 Job = tuple[str, ...]
@@ -144,7 +145,9 @@ class Probe:
                 line = lines.next(self.timeout)
                 if line is None:
                     return [*answers, Answer(self._death(process, lines))]
-                answers.append(Answer.of(json.loads(line)))
+                # An error that names a file names it as Lambda would.
+                text = line.decode().replace(_quoted(self.package), _quoted(Path(TASK_ROOT)))
+                answers.append(Answer.of(json.loads(text)))
         return answers
 
     def _death(self, process: subprocess.Popen[bytes], lines: _Lines) -> str:
@@ -198,6 +201,10 @@ class _Lines:
             self.ended = not line
             return line if line and line.endswith(b"\n") else None
         return None
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path))[1:-1]
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
+from lambdaslim.bytecode import TASK_ROOT
 from lambdaslim.errors import TargetError, UsageError
 from lambdaslim.runtime_api import NoAnswerError, RuntimeApi, function_environment
 from lambdaslim.verification.processes import ISOLATED, end, status
@@ -19,7 +20,6 @@ from lambdaslim.verification.proof import Outcome, Progress
 from lambdaslim.verification.side import Side
 from lambdaslim.verification.values import Failure
 
-_TASK = "/var/task"
 _LONGEST = 200
 # In the environment of the command, as the runtime does for a function.
 _PATH_FILE = "import os, site; site.addsitedir(os.environ['LAMBDA_TASK_ROOT'])\n"
@@ -116,7 +116,7 @@ class HandlerProof:
                 )
             except NoAnswerError as error:
                 return _Said("nothing", _last_line(str(error)))
-        body = json.loads(json.dumps(answer.body).replace(str(side.package), _TASK))
+        body = json.loads(json.dumps(answer.body).replace(str(side.package), TASK_ROOT))
         if answer.kind != "response" and isinstance(body, dict):
             # The traceback has other lines when sources are gone.
             body = {key: body.get(key) for key in ("errorType", "errorMessage")}
