@@ -95,6 +95,7 @@ def test_functions_are_found() -> None:
         "restore_tracebacks",
         "scan",
         "slim",
+        "verify",
         "write_dir",
         "write_zip",
     ]

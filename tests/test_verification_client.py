@@ -54,11 +54,10 @@ def test_the_packed_example_is_verified(
     target, executable, directory = tiler
     slimmed = slim(
         directory,
-        tmp_path / "out.zip",
+        tmp_path / "out",
         runtime=target.runtime.name,
         architecture=target.architecture,
         interpreter=executable,
-        upload="s3",
         allow_oversize=True,
         verify=Checks(handler="app.handler", event=EVENT, run="python -c 'import app, boto3'"),
         cache=cache,

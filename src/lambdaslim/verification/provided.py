@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,17 +132,27 @@ def _needed(
 ) -> set[str]:
     """Return the units that the package has a distribution of, or whose modules it mentions."""
     needed = {str(row.unit) for row in rows if row.distribution in owned}
-    for unit in {str(row.unit) for row in rows} - needed:
-        names = [name for row in rows if row.unit == unit for name in row.modules]
-        mention = re.compile(rb"\b(?:%s)\b" % b"|".join(re.escape(n.encode()) for n in names))
-        if any(mention.search(text) for text in _texts(before, hints)):
-            needed.add(unit)
+    names = {unit: _names(unit, rows) for row in rows if (unit := str(row.unit)) not in needed}
+    for text in _texts(before, hints):
+        found = {unit for unit in names if any(name in text for name in names[unit])}
+        needed |= found
+        for unit in found:
+            del names[unit]
+        if not names:
+            break
     return needed
+
+
+def _names(unit: str, rows: Iterable[Provided]) -> list[bytes]:
+    return [name.encode() for row in rows if row.unit == unit for name in row.modules]
 
 
 def _texts(tree: Tree, hints: Iterable[str]) -> Iterator[bytes]:
     yield from (hint.encode("utf-8", "replace") for hint in hints)
-    yield from (entry.read() for path, entry in tree.items() if path.endswith((".py", ".pyc")))
+    for path, entry in tree.items():
+        # What is cached says what its source says.
+        if path.endswith((".py", ".pyc")) and "__pycache__/" not in path:
+            yield entry.read()
 
 
 def _pins(rows: Iterable[Provided]) -> Iterator[str]:
