@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 import lambdaslim
-from disk import linux_only, posix_only, run_python
+from disk import environment, linux_only, posix_only, run_python
 from interpreters import find_interpreters
 from lambdaslim import (
     Checks,
@@ -363,6 +365,35 @@ class TestVerifier:
         assert not list(scratch.iterdir())
         assert [path.name for path in source.iterdir()] == ["m.py"]
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+    def test_an_interruption_leaves_nothing(self, tmp_path: Path, number: int) -> None:
+        """No process and no scratch directory, though both sides are under way."""
+        scratch, mark = tmp_path / "scratch", tmp_path / "mark"
+        scratch.mkdir()
+        hangs = (
+            "import os, time\n"
+            f"open({str(mark)!r}, 'a').write(f'{{os.getpid()}} ')\n"
+            "time.sleep(60)\n"
+        )
+        source = str(on_disk(tree_from({"m.py": hangs}), tmp_path / "source"))
+        code = "import sys; from lambdaslim.cli import main; sys.exit(main(sys.argv[1:]))"
+        arguments = ["verify", source, "--after", source, "--runtime", TARGET.runtime.name]
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments, "--arch", ARCHITECTURE],
+            env=environment({"TMPDIR": str(scratch)}),
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            waited_for(lambda: mark.exists() and len(mark.read_text().split()) == 2)
+            process.send_signal(number)
+            assert process.wait(20) == 128 + number
+        finally:
+            process.kill()
+        assert not list(scratch.iterdir())
+        for child in map(int, mark.read_text().split()):
+            with pytest.raises(ProcessLookupError):
+                os.kill(child, 0)
+
     def test_another_machine_is_refused(self) -> None:
         other = "x86_64" if ARCHITECTURE == "arm64" else "arm64"
         with pytest.raises(TargetError, match="cannot run here"):
@@ -522,6 +553,13 @@ class Breaking:
         context: lambdaslim.Context,  # noqa: ARG002 - the contract
     ) -> Iterator[lambdaslim.Decision]:
         yield lambdaslim.Remove("shapes/area.py", "on purpose")
+
+
+def waited_for(happened: Callable[[], bool], seconds: float = 30) -> None:
+    latest = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < latest, "it never happened"
+        time.sleep(0.05)
 
 
 def command(*arguments: str) -> str:

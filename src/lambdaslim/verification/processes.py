@@ -88,6 +88,8 @@ class Running:
         )
         self._processes.add(process)
         try:
+            if self.stopped:  # since this thread looked last
+                end(process)
             yield process
         finally:
             end(process)
