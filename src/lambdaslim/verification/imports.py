@@ -1,25 +1,27 @@
-"""Every module, distribution and entry point that answered before answers after."""
+"""Every module and entry point that loaded before loads after, with the same public names."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
+from lambdaslim.verification.metadata import listed
 from lambdaslim.verification.processes import Answer, Job
 from lambdaslim.verification.proof import Outcome, Progress
 from lambdaslim.verification.side import EntryPoint, Side
-from lambdaslim.verification.values import Failure, Kind
+from lambdaslim.verification.values import Failure
 
-_SHOWN = 5
-_KINDS = ("import", "names", "distribution", "entry-point")
+# Of more failures that read alike than this, only some are tried in processes of their own.
+_MANY = 25
+_SAMPLE = 8
 
 
 @dataclass
 class ImportsProof:
-    """Compares what can be imported, found and loaded.
+    """Imports all modules and loads all entry points.
 
     Attributes:
         before: the side that says what has to work.
@@ -32,51 +34,42 @@ class ImportsProof:
     removed: frozenset[str]
     provided: frozenset[str]
     progress: Progress
-    kinds: tuple[str, ...] = _KINDS
+    kinds: tuple[str, ...] = ("import", "names", "entry-point")
     _alone: dict[Job, Answer] = field(default_factory=dict, repr=False)
 
     def compare(self, after: Side) -> Outcome:
         """Import everything on both sides, and look closer at what differs."""
         jobs = self._jobs
-        many = sum(job[0] == "import" for job in jobs)
-        self.progress(f"importing {many:,} modules, before and after")
-        pool = self.before.around.pool
-        mine = pool.submit(lambda: self._together)
+        self.progress(f"importing {sum(map(_is_import, jobs)):,} modules, before and after")
+        mine = self.before.around.pool.submit(lambda: self._together)
         answers = dict(zip(jobs, after.probe.ask(jobs), strict=True))
         known = mine.result()
         worked = [job for job in jobs if known[job].error is None]
-        suspects = [j for j in worked if self._failures(j, known[j], answers[j], after)]
-        if suspects:
-            self.progress(f"looking closer at {len(suspects):,} that differ")
-        confirmed = pool.map(lambda job: self._confirmed(job, after), suspects)
-        found = [failure for failures in confirmed for failure in failures]
-        names = {row.name for row in self._distributions(after)}
-        found += [row for name in sorted(names) for row in self._distribution(name, after)]
-        return Outcome(
-            tuple(found), self._checked(worked, after), self._notes(known, answers, after)
-        )
+        suspects = {job: self._failure(job, known[job], answers[job], after) for job in worked}
+        failures = self._confirmed({job: one for job, one in suspects.items() if one}, after)
+        imported = sum(map(_is_import, worked))
+        counts = {"import": imported, "names": imported, "entry-point": len(worked) - imported}
+        return Outcome(failures, counts, self._notes(worked, answers, after))
 
-    def still_fails(self, after: Side, failure: Failure) -> bool:
-        """Ask for one thing again, in processes of its own."""
-        if failure.kind == "distribution":
-            return bool(self._distribution(failure.subject, after))
-        return any(self._confirmed(job, after) for job in self._jobs_of(failure))
+    def still_fails(self, after: Side, failures: Sequence[Failure]) -> bool:
+        """Try the first alone, then all others together; only what fails alone fails."""
+        jobs = [job for failure in failures for job in self._jobs_of(failure)]
+        if jobs and self._alone_fails(jobs[0], after):
+            return True
+        others = jobs[1:]
+        found = zip(others, after.probe.ask(others), strict=True)
+        suspects = (j for j, now in found if self._failure(j, self._was(j), now, after))
+        return any(self._alone_fails(job, after) for job in suspects)
 
-    def _jobs_of(self, failure: Failure) -> Iterator[Job]:
-        if failure.kind != "entry-point":
-            yield ("import", failure.subject)
-        for job in self._jobs:
-            if job[0] == "entry-point" and f"{job[1]}:{job[2]}" == failure.subject:
-                yield job
+    def _jobs_of(self, failure: Failure) -> list[Job]:
+        return [job for job in self._jobs if _subject(job) == failure.subject]
 
     @cached_property
     def _jobs(self) -> list[Job]:
         survey = self.before.survey
         modules = [name for name in sorted(survey.modules) if name not in self._exempt]
-        points = [row[1:] for row in survey.entry_points if self._counts(row)]
-        return [("import", name) for name in modules] + [
-            ("entry-point", *row) for row in dict.fromkeys(points)
-        ]
+        points = dict.fromkeys(row[1:] for row in survey.entry_points if self._counts(row))
+        return [*(("import", name) for name in modules), *(("entry-point", *p) for p in points)]
 
     @cached_property
     def _exempt(self) -> frozenset[str]:
@@ -96,39 +89,58 @@ class ImportsProof:
         return dict(zip(self._jobs, self.before.probe.ask(self._jobs), strict=True))
 
     def _was(self, job: Job) -> Answer:
-        """Return what a job answered before, in a process of its own."""
+        """Return what a job answered before, in a process of its own if it was ever asked there."""
+        return self._alone.get(job) or self._together[job]
+
+    def _confirmed(self, suspects: Mapping[Job, Failure], after: Side) -> tuple[Failure, ...]:
+        """Return the failures that remain when nothing else was imported in the same process.
+
+        Of many that read alike, some stand for all, unless one of them does not fail alone.
+        """
+        if not suspects:
+            return ()
+        self.progress(f"looking closer at {len(suspects):,} that differ")
+        groups = _alike(suspects)
+        found = self._each_alone([job for group in groups for job in _sample(group)], after)
+        for group in groups:
+            rest = [job for job in group if job not in found]
+            if all(found[job] for job in _sample(group)):
+                found |= {job: suspects[job] for job in rest}
+            else:
+                found |= self._each_alone(rest, after)
+        return tuple(failure for job in suspects if (failure := found[job]))
+
+    def _each_alone(self, jobs: Sequence[Job], after: Side) -> dict[Job, Failure | None]:
+        answers = self.before.around.pool.map(lambda job: self._alone_fails(job, after), jobs)
+        return dict(zip(jobs, answers, strict=True))
+
+    def _alone_fails(self, job: Job, after: Side) -> Failure | None:
+        """Return what fails in processes of its own, one before and one after."""
+        now = after.probe.alone(job)
         if job not in self._alone:
             self._alone[job] = self.before.probe.alone(job)
-        return self._alone[job]
-
-    def _confirmed(self, job: Job, after: Side) -> list[Failure]:
-        """Return the failures that remain when nothing else was imported in the same process."""
-        now = after.probe.alone(job)
-        was = self._was(job)
-        if was.error is not None:
-            return []
-        failures = self._failures(job, was, now, after)
-        if any(failure.kind == "names" for failure in failures):
+        was = self._alone[job]
+        failure = None if was.error else self._failure(job, was, now, after)
+        if failure and failure.kind == "names":
             # What comes and goes by itself was not lost.
             again = self.before.probe.alone(job)
-            steady = Answer(names=was.names & (again.names | again.modules), where=was.where)
-            return self._failures(job, steady, now, after)
-        return failures
+            steady = was.names & (again.names | again.modules)
+            return self._failure(job, Answer(names=steady), now, after)
+        return failure
 
-    def _failures(self, job: Job, was: Answer, now: Answer, after: Side) -> list[Failure]:
-        subject = job[1] if job[0] == "import" else f"{job[1]}:{job[2]}"
+    def _failure(self, job: Job, was: Answer, now: Answer, after: Side) -> Failure | None:
+        subject = _subject(job)
         if now.error is not None:
-            if job[0] == "entry-point":
+            if not _is_import(job):
                 dropped = self._point_dropped(job, after)
-                return [] if dropped else [Failure("entry-point", subject, "loads", now.error)]
-            if self._in_other_version(subject, now, after):
-                return []
-            return [Failure("import", subject, "imports", now.error)]
+                return None if dropped else Failure("entry-point", subject, "loads", now.error)
+            other = self._in_other_version(subject, now, after)
+            return None if other else Failure("import", subject, "imports", now.error)
         lost = was.names - now.names - now.modules
-        if job[0] == "import" and lost and now.where != "beside":
+        if lost and now.where != "beside":
             before = f"{len(was.names):,} public names"
-            return [Failure("names", subject, before, f"lacks {_listed(lost)}")]
-        return []
+            return Failure("names", subject, before, f"lacks {listed(lost)}")
+        return None
 
     def _point_dropped(self, job: Job, after: Side) -> bool:
         """Tell whether an entry point belongs to a distribution that the runtime now provides."""
@@ -137,99 +149,51 @@ class ImportsProof:
         there = after.survey.distributions
         return all(there.get(owner, {}).get("where") == "beside" for owner in owners)
 
+    def _dropped(self, name: str, after: Side) -> bool:
+        """Tell whether a module went, and the runtime has it or another version of it."""
+        return name not in after.survey.modules and name.partition(".")[0] in self.provided
+
     def _in_other_version(self, name: str, now: Answer, after: Side) -> bool:
         """Tell whether a submodule is missing because the runtime has another version of it."""
-        top = name.partition(".")[0]
-        gone = name not in after.survey.modules and top in self.provided
         lacks = now.missing is not None and f"{name}.".startswith(f"{now.missing}.")
-        return gone and lacks and now.missing != top
-
-    def _distributions(self, after: Side) -> Iterator[_Distribution]:
-        """Yield the package's distributions but for those that were left out altogether."""
-        for key, was in self.before.survey.distributions.items():
-            if was["where"] == "tree" and not self._left_out(was["packages"]):
-                yield _Distribution(key, was, after.survey.distributions.get(key))
-
-    def _left_out(self, packages: Sequence[str]) -> bool:
-        names = [
-            name for name in self.before.survey.modules if name.partition(".")[0] in set(packages)
-        ]
-        return bool(names) and self._exempt.issuperset(names)
-
-    def _distribution(self, name: str, after: Side) -> list[Failure]:
-        rows = [row for row in self._distributions(after) if row.name == name]
-        return [failure for row in rows if (failure := row.failure())]
-
-    def _checked(self, worked: Iterable[Job], after: Side) -> dict[str, int]:
-        imported = sum(job[0] == "import" for job in worked)
-        points = sum(job[0] == "entry-point" for job in worked)
-        found = sum(1 for _ in self._distributions(after))
-        return dict(zip(_KINDS, (imported, imported, found, points), strict=True))
+        return lacks and now.missing != name.partition(".")[0] and self._dropped(name, after)
 
     def _notes(
-        self, known: Mapping[Job, Answer], answers: Mapping[Job, Answer], after: Side
+        self, worked: Sequence[Job], answers: Mapping[Job, Answer], after: Side
     ) -> tuple[str, ...]:
-        worked = [job for job in self._jobs if known[job].error is None]
-        failing = len(self._jobs) - len(worked)
-        other = [
-            job[1]
-            for job in worked
-            if job[0] == "import"
-            and job[1] not in after.survey.modules
-            and job[1].partition(".")[0] in self.provided
-        ]
         notes = []
         if self._exempt:
             notes.append(f"{len(self._exempt):,} modules were left out on purpose: not imported")
-        if failing:
+        if failing := len(self._jobs) - len(worked):
             notes.append(f"{failing:,} modules and entry points do not load before: not compared")
+        other = [job for job in worked if _is_import(job) and self._dropped(job[1], after)]
         if other:
-            lacked = [n for n in other if self._in_other_version(n, answers["import", n], after)]
+            lacked = [j[1] for j in other if self._in_other_version(j[1], answers[j], after)]
             what = "modules are the runtime's now: only whether they import was compared"
-            more = f", and its versions lack {_listed(lacked)}" if lacked else ""
+            more = f", and its versions lack {listed(lacked)}" if lacked else ""
             notes.append(f"{len(other):,} {what}{more}")
         return tuple(notes)
 
 
-@dataclass(frozen=True)
-class _Distribution:
-    """What a distribution answered before, and what it answers after, None if nothing."""
-
-    key: str
-    was: Mapping[str, Any]
-    now: Mapping[str, Any] | None
-
-    @property
-    def name(self) -> str:
-        return str(self.was["name"])
-
-    def failure(self) -> Failure | None:
-        if self.now is None:
-            return self._failure(f"version {self.was['version']}", "is not found")
-        if self.now["where"] == "beside":  # the runtime's, in its own version
-            return None
-        for what in ("name", "version", "requires"):
-            if self.was[what] != self.now[what]:
-                return self._failure(_shown(what, self.was[what]), _shown(what, self.now[what]))
-        lost = set(self.was["packages"]) - set(self.now["packages"])
-        if lost:
-            before = f"packages_distributions() knows {_listed(self.was['packages'])}"
-            return self._failure(before, f"it lacks {_listed(lost)}")
-        return None
-
-    def _failure(self, before: str, after: str) -> Failure:
-        kind: Kind = "distribution"
-        return Failure(kind, self.name, before, after)
+def _is_import(job: Job) -> bool:
+    return job[0] == "import"
 
 
-def _shown(what: str, value: object) -> str:
-    return f"{what} {_listed(value) if isinstance(value, list) else value}"
+def _subject(job: Job) -> str:
+    return job[1] if _is_import(job) else f"{job[1]}:{job[2]}"
 
 
-def _listed(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    more = f" and {len(ordered) - _SHOWN:,} more" if len(ordered) > _SHOWN else ""
-    return ", ".join(ordered[:_SHOWN]) + more if ordered else "nothing"
+def _alike(suspects: Mapping[Job, Failure]) -> list[list[Job]]:
+    """Return jobs in groups whose failures differ only in what they quote."""
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for job, failure in suspects.items():
+        text = "" if failure.kind == "names" else re.sub(r"'[^']*'", "''", failure.after)
+        groups.setdefault((failure.kind, text), []).append(job)
+    return list(groups.values())
+
+
+def _sample(group: Sequence[Job]) -> Iterable[Job]:
+    return group if len(group) <= _MANY else group[:: len(group) // _SAMPLE]
 
 
 def worker_count() -> int:

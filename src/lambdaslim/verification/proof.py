@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,6 @@ class Proof(Protocol):
         """Compare everything."""
         ...
 
-    def still_fails(self, after: Side, failure: Failure) -> bool:
-        """Compare one thing alone."""
+    def still_fails(self, after: Side, failures: Sequence[Failure]) -> bool:
+        """Compare these alone, of which there is one at least; stop at the first that fails."""
         ...

@@ -77,7 +77,7 @@ class HandlerProof:
             )
         return Outcome((failure,) if failure else (), {"handler": 1}, tuple(notes))
 
-    def still_fails(self, after: Side, failure: Failure) -> bool:  # noqa: ARG002 - there is one
+    def still_fails(self, after: Side, failures: Sequence[Failure]) -> bool:  # noqa: ARG002 - one
         """Invoke it again."""
         return self._failure(after) is not None
 
@@ -142,7 +142,7 @@ class CommandProof:
         failure = self._failure(after)
         return Outcome((failure,) if failure else (), {"command": 1})
 
-    def still_fails(self, after: Side, failure: Failure) -> bool:  # noqa: ARG002 - there is one
+    def still_fails(self, after: Side, failures: Sequence[Failure]) -> bool:  # noqa: ARG002 - one
         """Run it again."""
         return self._failure(after) is not None
 

@@ -19,6 +19,7 @@ from lambdaslim.scanner import StrPath
 from lambdaslim.target import Target
 from lambdaslim.tree import Tree
 from lambdaslim.verification.imports import ImportsProof, worker_count
+from lambdaslim.verification.metadata import MetadataProof
 from lambdaslim.verification.processes import Running
 from lambdaslim.verification.proof import Proof
 from lambdaslim.verification.provided import Beside, Store, beside
@@ -132,18 +133,22 @@ class Verifier:
         )
 
     def still_fails(self, after: Tree, failures: Sequence[Failure]) -> bool:
-        """Tell whether one of these failures is still there, each tried in its own process."""
+        """Tell whether one of these failures is still there; nothing else is looked at.
+
+        Only what differs from the tree staged last is written. It stops at the first failure that
+        is still there, so put the likeliest first.
+        """
         self._after.hold(after)
-        return any(
-            proof.still_fails(self._after, failure)
-            for failure in failures
-            for proof in self._proofs
-            if failure.kind in proof.kinds
-        )
+        for proof in self._proofs:
+            mine = [failure for failure in failures if failure.kind in proof.kinds]
+            if mine and proof.still_fails(self._after, mine):
+                return True
+        return False
 
     def _proofs_asked(self, before: Side, found: Beside) -> Iterator[Proof]:
         checks = self._checks
         if checks.imports:
+            yield MetadataProof(before, self._removed)
             yield ImportsProof(before, self._removed, found.modules, self._progress)
         if checks.handler is not None:
             given = None if checks.client is None else Path(checks.client).absolute()
