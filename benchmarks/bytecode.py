@@ -3,11 +3,11 @@
 
 Usage: bytecode.py [--tree DIR] [--python PATH ...] [--runs N] [--json FILE]
 
-For each interpreter, both compile the same sources in two processes, in turns whose order
-alternates. compileall writes files; lambdaslim hands its bytecode over in memory, where a package
-is made of it. The Python that runs this script drives lambdaslim; every other version is compiled
-across. Prints medians, their ratio, and the bytes. Without --tree, pure-Python packages are
-installed at pinned versions. Without --python, every interpreter that lambdaslim finds takes part.
+For each interpreter, both compile the same sources in two processes and write a file for each, in
+turns whose order alternates. The Python that runs this script drives lambdaslim; every other
+version is compiled across. Prints medians, their ratio, and the bytes. Without --tree, pure-Python
+packages are installed at pinned versions. Without --python, every interpreter that lambdaslim finds
+takes part.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def interpreters(given: list[Path]) -> Iterator[Interpreter]:
 
 def measure(python: Interpreter, tree: Path, work: Path, runs: int) -> Row:
     """Let both take turns."""
-    contestants: dict[str, Callable[[], list[bytes]]] = {
+    contestants: dict[str, Callable[[], None]] = {
         "compileall": lambda: compileall(python, work),
         "ours": lambda: ours(python, work),
     }
@@ -94,10 +94,9 @@ def measure(python: Interpreter, tree: Path, work: Path, runs: int) -> Row:
         for name in sorted(contestants, reverse=run % 2 == 1):
             fresh_copy(tree, work)
             start = time.perf_counter()
-            handed = contestants[name]()
+            contestants[name]()
             seconds[name].append(time.perf_counter() - start)
-            written = [path.stat().st_size for path in work.rglob("*.pyc")]
-            made[name] = written or [len(pyc) for pyc in handed]
+            made[name] = [path.stat().st_size for path in work.rglob("*.pyc")]
     return Row(
         python.version,
         statistics.median(seconds["compileall"]),
@@ -117,19 +116,20 @@ def fresh_copy(tree: Path, work: Path) -> None:
         shutil.copyfile(path, copy)
 
 
-def compileall(python: Interpreter, work: Path) -> list[bytes]:
+def compileall(python: Interpreter, work: Path) -> None:
     """Compile as installers do, into files; a source that does not compile makes it return 1."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [str(python.executable), "-m", "compileall", f"-j{WORKERS}", "-q", str(work)]
     subprocess.run(command, env=clean, capture_output=True, check=False)
-    return []
 
 
-def ours(python: Interpreter, work: Path) -> list[bytes]:
-    """Scan, read, compile; the bytecode is handed over in memory, where packages are made of it."""
+def ours(python: Interpreter, work: Path) -> None:
+    """Scan, read, compile, write."""
     sources = [Source(entry.path, entry.read()) for entry in scan(work).values()]
     answers = compile_all(sources, python, workers=WORKERS)
-    return [one.pyc for one in answers.values() if one.pyc is not None]
+    for path, answer in answers.items():
+        if answer.pyc is not None:
+            (work / f"{path}c").write_bytes(answer.pyc)
 
 
 def table(rows: list[Row]) -> None:

@@ -55,6 +55,7 @@ ADVICE = {
     "[without the target's interpreter](../how-to/without-target-interpreter.md).",
     "bytecode-required": "Install that Python, or name one with `--interpreter`, or ship sources: "
     "leave out `--require-bytecode`.",
+    "bytecode-crashed": "Give another `--interpreter`, or more memory. The file stays a source.",
     "bytecode-does-not-compile": "Nothing, if no program imports the file. It stays a source.",
     "verification-failed": "Keep what it needs with `--keep`. See "
     "[verify a package](../how-to/verify.md).",

@@ -41,6 +41,7 @@ PUBLIC = [
     "RefusedError",
     "Remove",
     "Replace",
+    "Restored",
     "Result",
     "Severity",
     "SlimError",

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
+from disk import posix_only
 from interpreters import VERSIONS, find_interpreters
 from lambdaslim import Pipeline, Result, SlimError, Tree, bytecode, scan
 from lambdaslim.bytecode import Source, compile_all
@@ -203,7 +204,7 @@ def test_valid_caches_are_promoted(mode: Mode, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_interpreter")
 def test_a_recorded_time_without_a_known_one_is_not_proof() -> None:
     result = promote(tree_from(cached("timed.py", "x = 1\n"), cached("hashed.py", "", "checked")))
-    assert list(result.after) == ["__pycache__/timed." + TAG + ".pyc", "hashed.pyc", "timed.py"]
+    assert list(result.after) == ["hashed.pyc", "timed.py"]
     assert "time, which is not known" in kept(result)["timed.py"]
 
 
@@ -250,7 +251,7 @@ STALE = {
 def test_row_40_stale_caches_are_not_promoted(cache: bytes, tmp_path: Path) -> None:
     tree = tree_from({"foo.py": "x = 2\n", cache_path("foo.py"): cache})
     result = promote(scan(on_disk(tree, tmp_path)))
-    assert result.changes == ()
+    assert list(result.after) == ["foo.py"]
     assert "its cached bytecode is stale" in kept(result)["foo.py"]
 
 
@@ -277,7 +278,7 @@ def test_row_41_caches_of_other_interpreters_are_not_promoted(tag: str) -> None:
 @pytest.mark.usefixtures("no_interpreter")
 def test_row_41_the_magic_number_counts_and_not_the_name() -> None:
     result = promote(tree_from({"foo.py": "x = 2\n", cache_path("foo.py"): FOREIGN}))
-    assert result.changes == ()
+    assert list(result.after) == ["foo.py"]
     assert "magic number" in kept(result)["foo.py"]
 
 
@@ -312,14 +313,15 @@ def test_row_42_assertions_and_docstrings_stay(either: Promote) -> None:
 def test_row_43_truncated_caches_are_not_promoted(size: int) -> None:
     cache = pyc_of(NESTED, "checked")[:size]
     result = promote(tree_from({"foo.py": NESTED, cache_path("foo.py"): cache}))
-    assert result.changes == ()
+    assert list(result.after) == ["foo.py"]
     assert "its cached bytecode " in kept(result)["foo.py"]
 
 
 @pytest.mark.usefixtures("no_interpreter")
 def test_row_43_a_longer_cache_is_not_promoted() -> None:
     cache = pyc_of(NESTED, "checked") + b"\0"
-    assert promote(tree_from({"foo.py": NESTED, cache_path("foo.py"): cache})).changes == ()
+    result = promote(tree_from({"foo.py": NESTED, cache_path("foo.py"): cache}))
+    assert list(result.after) == ["foo.py"]
 
 
 BROKEN: dict[str, bytes] = {
@@ -427,8 +429,17 @@ def test_row_51_scripts_stay() -> None:
     ],
 )
 def test_row_52_what_no_import_reaches_stays(path: str) -> None:
+    """It has its bytecode beside it, as installers leave it there: it may be imported after all."""
     result = promote(tree_from({"pkg/__init__.py": "", path: "x = 1\n"}))
-    assert path in result.after
+    assert set(result.after) == {"pkg/__init__.pyc", path, cache_path(path)}
+    assert "looks like data" in kept(result)[path]
+
+
+def test_row_52_data_that_does_not_compile_is_no_finding() -> None:
+    path = "pkg/{{ cookiecutter.name }}/a.py"
+    result = promote(tree_from({path: "import {{ name }}\n"}))
+    assert (list(result.after), codes(result)) == ([path], [])
+    assert "looks like data" in kept(result)[path]
 
 
 def test_row_52_is_an_option() -> None:
@@ -467,13 +478,27 @@ def test_row_54_a_rule_keeps_a_source_and_is_reported() -> None:
 
 def test_row_54_a_keep_pattern_keeps_a_source() -> None:
     result = promote(tree_from({"a.py": "", "b.py": ""}), keep=("/a.py",))
-    assert list(result.after) == ["a.py", "b.pyc"]
+    assert list(result.after) == [cache_path("a.py"), "a.py", "b.pyc"]
     assert kept(result) == {"a.py": "the keep pattern '/a.py'"}
 
 
-def test_row_54_a_kept_source_keeps_its_cache() -> None:
+def test_row_54_a_kept_source_has_its_bytecode_beside_it(tmp_path: Path) -> None:
+    """It is loaded whatever its date, and slimming again changes nothing."""
     result = promote(tree_from(cached("a.py", "x = 1\n")), keep=("/a.py",))
-    assert result.changes == ()
+    assert list(result.after) == [cache_path("a.py"), "a.py"]
+    assert result.after[cache_path("a.py")].read()[4:8] == b"\1\0\0\0"
+    (on_disk(result.after, tmp_path) / "a.py").write_text("x = 2\n")
+    assert run(tmp_path, "-c", "import a; print(a.x)") == "1"
+    steps = (PromoteBytecode(PYTHON), StripBytecode(PYTHON))
+    assert Pipeline(steps, keep=("/a.py",)).run(result.after).changes == ()
+
+
+@pytest.mark.parametrize("path", ["a.py", "templates/not-a-name.py"])
+def test_no_cache_of_unknown_origin_is_left_for_a_source_that_stays(path: str) -> None:
+    """An unchecked one would be loaded, whatever it was made from, and tells the builder's path."""
+    files: Files = {path: "x = ?\n", cache_path(path): pyc_of("x = 1\n", "unchecked")}
+    result = promote(tree_from(files))
+    assert list(result.after) == [path]
 
 
 def test_a_kept_legacy_pyc_is_not_overwritten() -> None:
@@ -490,7 +515,7 @@ def test_row_55_without_an_interpreter_nothing_is_guessed() -> None:
     assert set(kept(result)) == {"pkg/__init__.py", "pkg/a.py"}
     (finding,) = [f for f in result.findings if f.code == "bytecode-no-interpreter"]
     assert f"no Python {PYTHON} was found" in finding.message
-    assert "2 sources stay without bytecode, 0 have a valid cache" in finding.message
+    assert "sources without bytecode: 2, with a valid cache: 0" in finding.message
     assert f"uv python install {PYTHON}" in finding.message
     assert "--interpreter" in finding.message
 
@@ -512,7 +537,7 @@ def test_row_55_valid_caches_satisfy_the_requirement() -> None:
 def test_row_55_another_interpreter_is_refused() -> None:
     other = "3.8" if PYTHON != "3.8" else "3.9"
     step = PromoteBytecode(other, Path(sys.executable))
-    with pytest.raises(SlimError, match=f"is no released CPython {other}"):
+    with pytest.raises(SlimError, match=f"not a released CPython {other}"):
         Pipeline((step,)).run(tree_from("a.py"))
 
 
@@ -713,7 +738,7 @@ def test_none_does_nothing() -> None:
     assert (result.changes, result.kept) == ((), ())
 
 
-OPTIMISED = "def f():\n    'Doc.'\n    assert False\n    return f.__doc__\n"
+OPTIMISED = "def f():\n    'Doc.'\n    assert False\n"
 
 
 @pytest.mark.parametrize(("optimize", "doc"), [(1, "Doc."), (2, None)])
@@ -722,7 +747,27 @@ def test_optimisation_is_explicit(optimize: Level, doc: str | None) -> None:
     pyc = Pipeline((step,)).run(tree_from({"a.py": OPTIMISED})).after["a.pyc"].read()
     f = values(pyc)["f"]
     assert callable(f)
-    assert f() == doc
+    assert f() is None
+    assert f.__doc__ == doc
+
+
+@pytest.mark.parametrize("hazards", [True, False])
+def test_docstrings_that_code_uses_stay(hazards: bool) -> None:  # noqa: FBT001 - a parameter
+    """Those of the distribution whose code uses any, and of modules that import it."""
+    files = dist(
+        "a", files={"a/__init__.py": OPTIMISED, "a/b.py": "def g(f): return f.__doc__ % 1\n"}
+    )
+    others = dist(
+        "b", files={"b/__init__.py": OPTIMISED, "b/c.py": f"def g():\n    import a.b\n{OPTIMISED}"}
+    )
+    pipeline = Pipeline((PromoteBytecode(PYTHON, optimize=2),), hazards=hazards)
+    result = pipeline.run(tree_from(files, others))
+    documented = {
+        path
+        for path in ("a/__init__.pyc", "b/__init__.pyc", "b/c.pyc")
+        if getattr(values(result.after[path].read()).get("f"), "__doc__", None)
+    }
+    assert documented == ({"a/__init__.pyc", "b/c.pyc"} if hazards else set())
 
 
 def test_optimised_bytecode_beside_a_source_has_the_plain_name() -> None:
@@ -735,7 +780,7 @@ def test_optimised_bytecode_beside_a_source_has_the_plain_name() -> None:
 def test_optimised_bytecode_is_never_taken_from_a_cache() -> None:
     step = PromoteBytecode(PYTHON, optimize=1)
     result = Pipeline((step,)).run(tree_from(cached("a.py", "x = 1\n", "checked")))
-    assert result.changes == ()
+    assert list(result.after) == ["a.py"]
     assert "never taken from a cache" in kept(result)["a.py"]
 
 
@@ -784,7 +829,9 @@ def running() -> Interpreter:
 def test_a_crash_keeps_that_source_only(word: str, place: int) -> None:
     texts = {f"m{n}.py": f"x = '{word}'\n" if n == place else f"x = {n}\n" for n in range(5)}
     result = promote(tree_from(texts))
-    assert kept(result) == {f"m{place}.py": "its source stays: the compiler crashed on this source"}
+    assert kept(result) == {
+        f"m{place}.py": "its source stays: the compiler crashed on this source, twice"
+    }
     assert set(result.after) == {f"m{n}.py{'' if n == place else 'c'}" for n in range(5)}
 
 
@@ -797,6 +844,48 @@ def test_crashes_on_most_sources_keep_those(workers: int) -> None:
     compiled = {path for path, answer in answers.items() if answer.pyc}
     assert compiled == {"m1.py", "m4.py"}
     assert len(answers) == len(words)
+
+
+@pytest.mark.usefixtures("crashing")
+def test_a_crash_is_reported_and_counts_against_a_requirement() -> None:
+    tree = tree_from({"a.py": "x = 'EXIT'\n"})
+    assert codes(promote(tree)) == ["bytecode-crashed"]
+    required = Pipeline((PromoteBytecode(PYTHON, require=True),)).run(tree)
+    assert codes(required) == ["bytecode-required"]
+
+
+def wrapped(tmp_path: Path, script: str) -> Interpreter:
+    """Return the running interpreter behind a shell script, which may do something else first."""
+    place = tmp_path / "python"
+    place.write_text(f"#!/bin/sh\n{script}\nexec '{sys.executable}' \"$@\"\n")
+    place.chmod(0o755)
+    own = running()
+    return Interpreter(place, own.python, own.version, own.magic)
+
+
+@posix_only
+def test_a_process_that_dies_by_chance_changes_nothing(tmp_path: Path) -> None:
+    """As one does for which the machine had no memory left."""
+    mark = tmp_path / "mark"
+    unlucky = wrapped(tmp_path, f"[ -e {mark} ] || {{ touch {mark}; exit 137; }}")
+    texts = [Source(f"m{n}.py", b"x = 1\n") for n in range(5)]
+    assert compile_all(texts, unlucky, workers=1) == compile_all(texts, running(), workers=1)
+    assert mark.exists()
+
+
+@posix_only
+def test_an_interpreter_that_compiles_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BytecodeError, match="ends or hangs instead of compiling"):
+        compile_all([Source("a.py", b"")], wrapped(tmp_path, "exit 3"))
+
+
+@posix_only
+def test_an_interpreter_that_hangs_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "_PATIENCE", 0.2)
+    with pytest.raises(BytecodeError, match="ends or hangs instead of compiling"):
+        compile_all([Source("a.py", b"")], wrapped(tmp_path, "exec sleep 1000"))
 
 
 @pytest.mark.usefixtures("crashing")

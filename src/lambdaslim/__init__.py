@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lambdaslim.presets import preset
     from lambdaslim.scanner import scan
     from lambdaslim.target import Target
-    from lambdaslim.tracebacks import restore_tracebacks
+    from lambdaslim.tracebacks import Restored, restore_tracebacks
     from lambdaslim.tree import Add, Decision, Entry, Keep, Remove, Replace, Tree
     from lambdaslim.verification import Checks, Failure, Verification, verify
 
@@ -46,6 +46,7 @@ __all__ = [
     "RefusedError",
     "Remove",
     "Replace",
+    "Restored",
     "Result",
     "Severity",
     "SlimError",
@@ -76,7 +77,7 @@ _HOMES = {
     "presets": ("preset",),
     "scanner": ("scan",),
     "target": ("Target",),
-    "tracebacks": ("restore_tracebacks",),
+    "tracebacks": ("Restored", "restore_tracebacks"),
     "tree": ("Add", "Decision", "Entry", "Keep", "Remove", "Replace", "Tree"),
     "verification": ("Checks", "Failure", "Verification", "verify"),
 }

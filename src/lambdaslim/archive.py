@@ -13,6 +13,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -89,6 +90,20 @@ def write_zip(
         ChangedError: a file of the tree changed since the scan.
         ArchiveError: the zip, read back, is not the tree (a fault of the disk, or ours).
     """
+    with staged_zip(tree, path, level=level, workers=workers) as package:
+        if accept:
+            accept(package)
+    return replace(package, path=Path(path))
+
+
+@contextmanager
+def staged_zip(
+    tree: Tree, path: StrPath, *, level: int = 9, workers: int | None = None
+) -> Iterator[Package]:
+    """Write a zip beside its place, verified; it takes its place when the block succeeds.
+
+    Arguments and errors are those of `write_zip`; the package's `path` is still None.
+    """
     final = Path(path)
     compress = zlib_compressor(level)
     _refuse_unzippable(tree, final)
@@ -96,9 +111,7 @@ def write_zip(
         package = _stream(tree, file.write, compress, workers)
         file.flush()
         _compare(package, temporary)
-        if accept:
-            accept(package)
-    return replace(package, path=final)
+        yield package
 
 
 def measure_zip(tree: Tree, *, level: int = 9, workers: int | None = None) -> Package:

@@ -12,9 +12,11 @@ import queue
 import struct
 import subprocess
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lambdaslim.errors import BytecodeError
@@ -24,7 +26,12 @@ from lambdaslim.interpreters import Interpreter
 TASK_ROOT = "/var/task"
 #: Bytes before the payload of an answer: one for its kind, four for its size.
 _ANSWER_HEAD = 5
-_CRASHED = "the compiler crashed on this source"
+# Seconds between two looks at the processes.
+_TICK = 0.5
+_CRASHED = "the compiler crashed on this source, twice"
+_HUNG = "the compiler did not finish with this source"
+# Seconds that a source may take, and bytes a second on top; compilers do a hundred times as many.
+_PATIENCE, _SLOWEST = 60.0, 100_000
 _WORKER = Path(__file__).with_name("compile_worker.py")
 # -I and -S keep the user's site out, -B writes nothing, no_debug_ranges leaves out the column
 # tables (3.11 on), which only draw carets below source lines that the package no longer holds.
@@ -43,12 +50,13 @@ class Source:
 class Compiled:
     """The answer for one source: a whole `.pyc`, or why there is none.
 
-    `compiled` tells that a compiler was asked.
+    `compiled` tells that a compiler was asked, `crashed` that it gave no answer.
     """
 
     pyc: bytes | None
     error: str | None
     compiled: bool = True
+    crashed: bool = False
 
 
 def compile_all(
@@ -62,30 +70,53 @@ def compile_all(
     """Compile sources in `workers` processes of `interpreter` (default: one per processor).
 
     A source that does not compile, or that crashes the compiler, has an `error` in its answer and
-    does not disturb the others.
+    does not disturb the others. Before a crash counts, the source is tried once more in a process
+    of its own: the machine may have been short of memory.
 
     Returns:
         the answers by path, in the order of the sources.
 
     Raises:
-        BytecodeError: the interpreter cannot be run, or answers something else than bytecode.
+        BytecodeError: the interpreter cannot be run, compiles nothing at all, or answers something
+            else than bytecode.
     """
+    wanted = list(sources)
+    make = partial(_Worker, interpreter, root, optimize)
+    answers = _answers(make, wanted, workers or os.cpu_count() or 1)
+    crashed = [source for source in wanted if answers[source.path].crashed]
+    if crashed:
+        _demand_an_answer(make, interpreter)
+        for source in crashed:
+            answers |= _answers(make, [source], 1)
+    return {source.path: answers[source.path] for source in wanted}
+
+
+_Make = Callable[["queue.SimpleQueue[Source]"], "_Worker"]
+
+
+def _answers(make: _Make, sources: Sequence[Source], workers: int) -> dict[str, Compiled]:
     jobs: queue.SimpleQueue[Source] = queue.SimpleQueue()
-    order: list[str] = []
     for source in sources:
         jobs.put(source)
-        order.append(source.path)
-    count = max(1, min(workers or os.cpu_count() or 1, jobs.qsize()))
-    team = [_Worker(interpreter, root, optimize, jobs) for _ in range(count)]
+    team = [make(jobs) for _ in range(max(1, min(workers, len(sources))))]
     for worker in team:
         worker.start()
-    for worker in team:
-        worker.join()
+    while any(worker.is_alive() for worker in team):
+        for worker in team:
+            worker.join(_TICK / len(team))
+            worker.watch()
     for worker in team:
         if worker.failure:
             raise worker.failure
-    answers = {path: answer for worker in team for path, answer in worker.answers.items()}
-    return {path: answers[path] for path in order}
+    return {path: answer for worker in team for path, answer in worker.answers.items()}
+
+
+def _demand_an_answer(make: _Make, interpreter: Interpreter) -> None:
+    """Raise unless the interpreter compiles an empty source: then the others are to blame."""
+    if _answers(make, [Source("empty.py", b"")], 1)["empty.py"].crashed:
+        what = "ends or hangs instead of compiling, even an empty source"
+        fix = "give another --interpreter"
+        raise BytecodeError(what, where=str(interpreter.executable), fix=fix)
 
 
 class _Worker(threading.Thread):
@@ -105,6 +136,14 @@ class _Worker(threading.Thread):
         self.jobs = jobs
         self.answers: dict[str, Compiled] = {}
         self.failure: BaseException | None = None
+        # The process at work and when it should be done, None between two sources.
+        self._at_work: tuple[subprocess.Popen[bytes], float] | None = None
+
+    def watch(self) -> None:
+        """Kill a process that hangs, which its thread then takes for a crash."""
+        at_work = self._at_work
+        if at_work and time.monotonic() > at_work[1]:
+            at_work[0].kill()
 
     def run(self) -> None:
         process = None
@@ -112,8 +151,11 @@ class _Worker(threading.Thread):
             process = self._spawn()
             while True:
                 source = self.jobs.get_nowait()
+                latest = time.monotonic() + _PATIENCE + len(source.data) / _SLOWEST
+                self._at_work = process, latest
                 self.answers[source.path] = answer = self._ask(process, source)
-                if process.poll() is not None or answer.error == _CRASHED:
+                self._at_work = None
+                if process.poll() is not None or answer.crashed:
                     _end(process)
                     process = self._spawn()
         except queue.Empty:
@@ -145,15 +187,19 @@ class _Worker(threading.Thread):
             process.stdin.write(head + name + source.data)
             process.stdin.flush()
         except OSError:
-            return Compiled(None, _CRASHED)
+            return self._crash()
         head = process.stdout.read(_ANSWER_HEAD)
         size = int.from_bytes(head[1:], "little")
         payload = process.stdout.read(size)
         if len(head) < _ANSWER_HEAD or len(payload) < size:
-            return Compiled(None, _CRASHED)
+            return self._crash()
         if head[0]:
             return Compiled(self._checked(payload), None)
         return Compiled(None, payload.decode("utf-8", "replace"))
+
+    def _crash(self) -> Compiled:
+        late = self._at_work is not None and time.monotonic() > self._at_work[1]
+        return Compiled(None, _HUNG if late else _CRASHED, crashed=True)
 
     def _checked(self, pyc: bytes) -> bytes:
         expected = self.interpreter.magic.to_bytes(2, "little") + b"\r\n\x01\0\0\0"

@@ -71,6 +71,8 @@ def _answer(given: argparse.Namespace) -> int:
     }[given.command]
     answer = function(given, _progress)
     _write(answer.text)
+    if answer.note:
+        print(f"lambdaslim: note: {printable(answer.note)}", file=sys.stderr, flush=True)
     if answer.complaint:
         _complain(answer.complaint)
     return answer.code
@@ -170,6 +172,10 @@ def _add_slimming(parser: argparse.ArgumentParser, *, runtime_required: bool) ->
     _add_many(parser, "--keep", "PATTERN", "gitignore pattern of files that no pass may touch")
     _add_many(parser, "--drop", "PATTERN", "gitignore pattern of files to remove first")
     _add_many(parser, "--skip", "PASS", "a pass to leave out (see `lambdaslim passes`)")
+    text = "do without the bundled keep-rules of single distributions"
+    add("--no-knowledge", action="store_false", dest="knowledge", help=text)
+    text = "do not look for code that needs what passes would take away"
+    add("--no-hazards", action="store_false", dest="hazards", help=text)
     _add_limits(parser)
     add("--allow-oversize", action="store_true", help="write the package though over a limit")
     text = "refuse (default), or take what links inside the sources, or all links, lead to"

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lambdaslim import limits, package, passes, presets, runtimes, verification
-from lambdaslim.errors import OutputError, UsageError
+from lambdaslim.companion import Companion
+from lambdaslim.errors import CompanionError, OutputError, UsageError
 from lambdaslim.findings import Severity
 from lambdaslim.report import to_json, to_text
 from lambdaslim.report.as_json import VERSION, dumps, findings_json, verification_json
@@ -21,6 +22,7 @@ from lambdaslim.report.as_text import findings_text, table, verification_text
 from lambdaslim.report.facts import Outcome
 from lambdaslim.scanner import test_zip
 from lambdaslim.target import Target
+from lambdaslim.tracebacks import Restored, restore_tracebacks
 from lambdaslim.tree import Tree
 
 Progress = Callable[[str], object]
@@ -28,11 +30,15 @@ Progress = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes to stdout (bytes as they are), the exit code, after a refusal a line for stderr."""
+    """What goes to stdout (bytes as they are), the exit code, and lines for stderr.
+
+    `complaint` is why something was refused, `note` what a reader of the output should know.
+    """
 
     text: str | bytes
     code: int = 0
     complaint: str | None = None
+    note: str | None = None
 
 
 def pack(given: argparse.Namespace, progress: Progress) -> Answer:
@@ -67,6 +73,8 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             keep=given.keep,
             drop=given.drop,
             skip=given.skip,
+            knowledge=given.knowledge,
+            hazards=given.hazards,
             layers=given.layer,
             upload=getattr(given, "upload", "direct"),
             allow_oversize=given.allow_oversize,
@@ -122,17 +130,37 @@ def _refuse_home(sources: list[str]) -> None:
 
 def traceback(given: argparse.Namespace, progress: Progress) -> Answer:
     """Put source lines back into the tracebacks of a log."""
-    from lambdaslim.companion import Companion  # noqa: PLC0415 - only this command needs them
-    from lambdaslim.tracebacks import restore_tracebacks  # noqa: PLC0415 - as above
-
     companion = Companion.read(given.sources)
     for digest in given.digest:
         companion.demand(digest)
     if given.package is not None:
         progress("reading the package, to compare")
-        companion.demand(package.load(given.package).digest())
-    text = _log(given.log)
-    return Answer(restore_tracebacks(text, companion).encode("utf-8", "surrogateescape"))
+        _demand_package(companion, given.package, given.sources)
+    certain = bool(given.digest) or given.package is not None
+    done = restore_tracebacks(_log(given.log), companion, certain=certain)
+    text = done.text.encode("utf-8", "surrogateescape")
+    return Answer(text, note=_restored(done, companion.root))
+
+
+def _demand_package(companion: Companion, path: str, sources: str) -> None:
+    digest = package.load(path).digest()
+    if digest != companion.content_digest:
+        raise CompanionError(
+            f"is another package than that of {sources}: its content digest is {digest}, not "
+            f"{companion.content_digest}",
+            where=path,
+            fix="give the companion that was written with this package",
+        )
+
+
+def _restored(done: Restored, root: str) -> str | None:
+    """Return what to say of a log in which something, or everything, stayed as it was."""
+    if done.strangers:
+        more = f" and {len(done.strangers) - 1:,} more" if len(done.strangers) > 1 else ""
+        return f"not of this package, and left as they are: {done.strangers[0]}{more}"
+    if not done.lines:
+        return f"no line was restored: no frame below {root} lacks one that the companion has"
+    return None
 
 
 def _log(path: str) -> str:

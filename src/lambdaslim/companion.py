@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lambdaslim.archive import Package
+from lambdaslim.distributions import source_of
 from lambdaslim.errors import CompanionError
-from lambdaslim.pipeline import Change, Result
+from lambdaslim.pipeline import Result
 from lambdaslim.scanner import StrPath, scan_zip
 from lambdaslim.tree import Entry, Tree
 
@@ -23,6 +26,9 @@ _FORMAT = "lambdaslim sources companion"
 _MANIFEST = "companion.json"
 _SOURCES = "sources/"
 _SHA256_SIZE = 32
+# Bytes of a file; a source that large takes a compiler minutes, and what is read here is not ours.
+_LARGEST = 1 << 27
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}|[A-Za-z0-9+/]{43}=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Companion:
         root: where the package is unpacked, like "/var/task".
         sources: the removed sources by their path in the package.
         kept: paths of the sources that are in the package itself.
+        sourceless: paths of sources that were gone before: their bytecode came without them.
     """
 
     content_digest: str
@@ -44,17 +51,23 @@ class Companion:
     root: str
     sources: Tree
     kept: frozenset[str]
+    sourceless: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, result: Result, package: Package, *, runtime: str, root: str) -> Companion:
         """Return the companion of a package that was written from `result.after`."""
+        sources = removed_sources(result)
+        compiled = (source_of(path) for path in result.after if "__pycache__" not in path)
+        legacy = {path for path in compiled if path is not None}
+        kept = frozenset(path for path in result.after if path.endswith(".py"))
         return cls(
             content_digest=package.content_digest,
             sha256=package.sha256,
             runtime=runtime,
             root=root.rstrip("/"),
-            sources=Tree(one.original for one in result.changes if one.original and _promotes(one)),
-            kept=frozenset(path for path in result.after if path.endswith(".py")),
+            sources=sources,
+            kept=kept,
+            sourceless=frozenset(legacy - kept - set(sources)),
         )
 
     @classmethod
@@ -63,12 +76,19 @@ class Companion:
 
         Raises:
             ScanError: it is no zip, or cannot be read.
-            CompanionError: it is another zip, or a companion of another version.
+            CompanionError: no such file, or it is another zip, or a companion of another version.
         """
+        if not Path(path).is_file():
+            fix = "give the zip that --sources wrote"
+            raise CompanionError("is no file", where=str(path), fix=fix)
         tree = scan_zip(path)
+        for entry in tree.values():
+            if entry.size > _LARGEST:
+                what, fix = f"holds a file of {entry.size:,} bytes", "it is no companion of ours"
+                raise CompanionError(what, where=str(path), fix=fix)
         try:
             manifest = _checked(json.loads(tree[_MANIFEST].read()))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise CompanionError(
                 f"is no sources companion of version {VERSION}",
                 where=str(path),
@@ -82,6 +102,7 @@ class Companion:
             root=manifest["root"],
             sources=Tree(sources),
             kept=frozenset(manifest["kept"]),
+            sourceless=frozenset(manifest["sourceless"]),
         )
 
     def tree(self) -> Tree:
@@ -94,6 +115,7 @@ class Companion:
             "runtime": self.runtime,
             "root": self.root,
             "kept": sorted(self.kept),
+            "sourceless": sorted(self.sourceless),
         }
         described = Entry.of(_MANIFEST, json.dumps(manifest, indent=1) + "\n")
         moved = (entry.moved(f"{_SOURCES}{path}") for path, entry in self.sources.items())
@@ -105,13 +127,17 @@ class Companion:
         Args:
             digest: a content digest or SHA-256 in hex, or Lambda's CodeSha256 (base64).
         """
+        if not _DIGEST.fullmatch(digest):
+            fix = "give a SHA-256 in hex, or Lambda's CodeSha256"
+            raise CompanionError("is no digest of a package", where=digest or "''", fix=fix)
         known = {self.content_digest}
         if self.sha256 is not None:
             code = base64.b64encode(bytes.fromhex(self.sha256)).decode("ascii")
             known |= {self.sha256, code}
-        if digest not in known:
+        if digest not in known and digest.lower() not in known:
             raise CompanionError(
-                f"the companion belongs to another package (content digest {self.content_digest})",
+                "is the digest of another package than the companion's, whose content digest is "
+                f"{self.content_digest}",
                 where=digest,
                 fix="give the companion that was written with this package",
             )
@@ -121,7 +147,8 @@ def _checked(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return a manifest; raise `KeyError`, `TypeError` or `ValueError` if it is none of ours."""
     if (manifest["format"], manifest["version"]) != (_FORMAT, VERSION):
         raise ValueError(manifest["version"])
-    texts = [manifest[key] for key in ("content_digest", "runtime", "root")] + [*manifest["kept"]]
+    texts = [manifest[key] for key in ("content_digest", "runtime", "root")]
+    texts += [*manifest["kept"], *manifest["sourceless"]]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(texts)
     if manifest["sha256"] is not None and len(bytes.fromhex(manifest["sha256"])) != _SHA256_SIZE:
@@ -129,6 +156,7 @@ def _checked(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def _promotes(change: Change) -> bool:
-    """Tell whether a change put bytecode in the place of a source."""
-    return change.path.endswith(".py") and change.new_path == f"{change.path}c"
+def removed_sources(result: Result) -> Tree:
+    """Return the sources that bytecode has taken the place of."""
+    changes = (one for one in result.changes if one.new_path == f"{one.path}c")
+    return Tree(one.original for one in changes if one.original and one.path.endswith(".py"))

@@ -13,6 +13,7 @@ import gc
 import importlib.machinery
 import importlib.util
 import marshal
+import os
 import struct
 import sys
 import types
@@ -30,7 +31,7 @@ DEEP = 8_000
 
 def load_canonical() -> Canonical:
     """Return the function `canonical` of the file beside this one."""
-    path = __file__.replace("compile_worker", "canonical")
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "canonical.py")  # noqa: PTH100,PTH118,PTH120 - pathlib would take as long to import as all the rest
     loader = importlib.machinery.SourceFileLoader("canonical", path)
     module = types.ModuleType("canonical")
     loader.exec_module(module)

@@ -363,3 +363,8 @@ def required_name(line: str) -> str | None:
     """Return the normalised name that a requirement line, even a malformed one, begins with."""
     match = _LEADING_NAME.match(line.strip())
     return canonicalize_name(match[0]) if match else None
+
+
+def normalised(name: str) -> str:
+    """Return a distribution's name as PEP 503 normalises it."""
+    return canonicalize_name(name)

@@ -84,6 +84,10 @@ class PlanError(SlimError):
     """A pass planned an edit that cannot be applied (an unknown path, two edits of one path)."""
 
 
+class UnhealableError(SlimError):
+    """No set of edits was found whose undoing mends the failure."""
+
+
 class BytecodeError(SlimError):
     """The target's interpreter could not compile, or answered something that is no pyc."""
 

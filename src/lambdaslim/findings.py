@@ -43,9 +43,10 @@ KINDS: dict[str, Kind] = {
     "provided-unmet": Kind(_WARNING, "A requirement is not met by the runtime's version."),
     "editable-leftover": Kind(_WARNING, "A .pth file names a directory of the build machine."),
     "bytecode-no-interpreter": Kind(_WARNING, "No interpreter of the target; sources were kept."),
-    "bytecode-required": Kind(_ERROR, "No interpreter of the target, and bytecode was required."),
+    "bytecode-required": Kind(_ERROR, "Sources have no bytecode, and it was required."),
     "bytecode-does-not-compile": Kind(_INFO, "A source does not compile; it was kept."),
     "verification-failed": Kind(_ERROR, "What worked before slimming does not work after it."),
+    "bytecode-crashed": Kind(_WARNING, "The compiler crashed or hung; the source was kept."),
     "bytecode-foreign": Kind(_WARNING, "Bytecode that the target cannot import."),
 }
 

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Collection, Iterable, Iterator
-from importlib.util import decode_source
+
+from lambdaslim.tokens import CLOSING, NAME, NEWLINE, OPENING, STRING, constants, decoded, tokens
 
 _DOTTED_TEXT = re.compile(r"[A-Za-z_]\w*(?:[./][A-Za-z_]\w*)+")
 _RELATIVE_TEXT = re.compile(r"(\.+)([A-Za-z_][\w.]*)")
 _NAME_BACKWARDS = re.compile(rb"[A-Za-z0-9_./]*[A-Za-z_]")
 _LONGEST_NAME = 300
 _LISTS_SUBMODULES = ("__all__", "fromlist", "submodules")
-_OPENING, _CLOSING = ("(", "[", "{"), (")", "]", "}")
-
-_STRING, _NAME, _NEWLINE, _SPACE = "string", "name", "newline", "space"
-# A string that does not end goes on to the end of its line, or of the file.
-_TOKEN = re.compile(
-    r"""
-    (?P<space> [ \t\f\0]+ | \\\r?\n | \#[^\r\n]* )
-    | (?P<string> [A-Za-z]{0,2} (?:
-        \"{3} (?: [^"\\] | \\. | \"(?!"") )*+ (?: \"{3} | \Z | \\ )
-        | '{3} (?: [^'\\] | \\. | '(?!'') )*+ (?: '{3} | \Z | \\ )
-        | " (?: [^"\\\r\n] | \\. )*+ "?
-        | ' (?: [^'\\\r\n] | \\. )*+ '?
-    ) )
-    | (?P<name> [^\W\d]\w* )
-    | (?P<newline> \r\n? | \n )
-    | (?P<other> \+= | . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 
 
 def package_of(path: str) -> str:
@@ -83,66 +64,30 @@ def _may_import(data: bytes, package: str, module: str) -> bool:
 
 def _in_source(data: bytes, package: str) -> Iterator[str]:
     """Yield the modules that the statements and strings of a source may mean."""
-    tokens = _Tokens(data)
-    for kind, text in tokens:
-        if kind == _STRING:
-            for piece in _constants([text, *tokens.while_strings()]):
+    stream = _Tokens(data)
+    for kind, text in stream:
+        if kind == STRING:
+            for piece in constants([text, *stream.while_strings()]):
                 yield from _in_string(piece, package)
         elif text == "from":
-            level, module = tokens.dotted()
-            if tokens.take("import"):
+            level, module = stream.dotted()
+            if stream.take("import"):
                 base = _resolve(level, module, package)
                 yield base
-                yield from (f"{base}.{name}".lstrip(".") for name in tokens.imported())
+                yield from (f"{base}.{name}".lstrip(".") for name in stream.imported())
         elif text == "import":
-            yield from tokens.imported()
+            yield from stream.imported()
         elif text in _LISTS_SUBMODULES:
-            yield from (f"{package}.{word}" for word in tokens.assigned(text))
-
-
-def _constants(literals: Iterable[str]) -> Iterator[str]:
-    """Yield the constant parts of string literals that stand side by side, joined.
-
-    Escapes stay as they are written: no name of a module needs one.
-    """
-    whole = ""
-    for literal in literals:
-        prefix, body = _literal_parts(literal)
-        if "f" in prefix or "t" in prefix:
-            first, *others = re.split(r"\{[^{}]*\}", body)
-            yield whole + first
-            yield from others[:-1]
-            whole = others[-1] if others else ""
-        else:
-            whole += body
-    yield whole
-
-
-def _literal_parts(literal: str) -> tuple[str, str]:
-    """Return the lower-case prefix and the body of a string literal."""
-    body = literal.lstrip(string.ascii_letters)
-    size = 3 if body[:3] in ('"""', "'''") else 1
-    return literal[: len(literal) - len(body)].lower(), body[size:-size]
+            yield from (f"{package}.{word}" for word in stream.assigned(text))
 
 
 class _Tokens:
-    """The tokens of a source, by rules that no version of Python has changed.
-
-    The parser of the running Python knows one grammar; the target's may be newer or older, and what
-    is found must not depend on who looks.
-    """
+    """The tokens of a source, taken one after the other."""
 
     def __init__(self, data: bytes) -> None:
-        self._found: list[tuple[str, str]] = []
+        self._found = tokens(decoded(data))
         self._place = 0
         self._gathered = 0
-        depth = 0
-        for found in _TOKEN.finditer(_decoded(data)):
-            kind, text = found.lastgroup or "", found[0]
-            depth = max(0, depth + (text in _OPENING) - (text in _CLOSING))
-            # A line goes on as long as a bracket is open.
-            if kind != _SPACE and not (kind == _NEWLINE and depth):
-                self._found.append((kind, text))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Take token after token."""
@@ -151,7 +96,7 @@ class _Tokens:
             yield self._found[self._place - 1]
 
     def _next(self) -> tuple[str, str]:
-        return self._found[self._place] if self._place < len(self._found) else (_NEWLINE, "")
+        return self._found[self._place] if self._place < len(self._found) else (NEWLINE, "")
 
     def take(self, *texts: str) -> str:
         """Take the next token if it is one of `texts`, and return it, else ""."""
@@ -163,13 +108,13 @@ class _Tokens:
 
     def while_strings(self) -> Iterator[str]:
         """Take the strings that come next."""
-        while self._next()[0] == _STRING:
+        while self._next()[0] == STRING:
             self._place += 1
             yield self._found[self._place - 1][1]
 
     def _name(self) -> str:
         kind, text = self._next()
-        if kind != _NAME or text == "import":
+        if kind != NAME or text == "import":
             return ""
         self._place += 1
         return text
@@ -203,25 +148,18 @@ class _Tokens:
         if start < self._gathered:  # inside such a value, whose strings are all known
             return
         if self.take(":"):
-            while self._next()[1] not in ("=", "") and self._next()[0] != _NEWLINE:
+            while self._next()[1] not in ("=", "") and self._next()[0] != NEWLINE:
                 self._place += 1
         if self.take("=", "+="):
             depth, ends = 0, "" if name == "__all__" else ","
             for kind, text in self:
-                depth += (text in _OPENING) - (text in _CLOSING)
-                if depth < 0 or (depth == 0 and (kind == _NEWLINE or (text and text == ends))):
+                depth += (text in OPENING) - (text in CLOSING)
+                if depth < 0 or (depth == 0 and (kind == NEWLINE or (text and text == ends))):
                     break
-                if kind == _STRING:
-                    yield "".join(_constants([text, *self.while_strings()]))
+                if kind == STRING:
+                    yield "".join(constants([text, *self.while_strings()]))
         # Back, since the strings may be dotted names too.
         self._gathered, self._place = self._place, start
-
-
-def _decoded(data: bytes) -> str:
-    try:
-        return decode_source(data)
-    except (SyntaxError, UnicodeError):
-        return data.decode("latin-1")
 
 
 def _in_string(text: str, package: str) -> Iterator[str]:

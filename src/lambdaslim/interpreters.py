@@ -52,17 +52,26 @@ def find(
     """
     wanted = (python, magic)
     if executable is not None:
-        found = ask(str(executable))
-        if found is None or (found.python, found.magic) != wanted:
-            name = "{}.{}".format(*python)
-            raise TargetError(
-                f"is no released CPython {name}",
-                where=str(executable),
-                fix=f"give the path of a python{name}, or none",
-            )
-        return found
+        return _demanded(os.fspath(executable), wanted)
     answers = (ask(candidate) for candidate in _candidates(python))
     return next((one for one in answers if one and (one.python, one.magic) == wanted), None)
+
+
+def _demanded(executable: str, wanted: tuple[tuple[int, int], int]) -> Interpreter:
+    """Return the interpreter at a path, or under a name on PATH; raise if it is another one."""
+    place = shutil.which(executable) or executable
+    found = ask(str(Path(place).absolute()))
+    if found and (found.python, found.magic) == wanted:
+        return found
+    name = "{}.{}".format(*wanted[0])
+    if found:
+        what = f"is Python {found.version} and not a released CPython {name}"
+    elif Path(place).exists():
+        what = "does not run as a CPython"
+    else:
+        what = "is neither a file nor a command on PATH"
+    fix = f"give the path of a python{name}, or leave the option out to have one looked for"
+    raise TargetError(what, where=executable, fix=fix)
 
 
 def how_to_get(python: tuple[int, int]) -> str:

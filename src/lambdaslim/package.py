@@ -6,7 +6,9 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from lambdaslim.archive import (
     Package,
     measure_dir,
     measure_zip,
+    staged_zip,
     write_dir,
     write_zip,
     zip_size,
@@ -24,6 +27,7 @@ from lambdaslim.companion import Companion
 from lambdaslim.deflate import pack_all, zlib_compressor
 from lambdaslim.errors import OutputError, SlimError, UsageError
 from lambdaslim.findings import Finding, Severity
+from lambdaslim.knowledge import Knowledge
 from lambdaslim.limits import Upload
 from lambdaslim.passes import (
     ALL,
@@ -77,12 +81,14 @@ class Slimmed:
 
 def _remedy(finding: Finding) -> str:
     if finding.code == "bytecode-required":
-        return "or ship sources: leave out require_bytecode (--require-bytecode)"
+        return "to ship sources, do not ask for --require-bytecode (require_bytecode)"
     if finding.code == "verification-failed":
-        return "keep what it needs with keep (--keep), or do not verify"
+        return "keep what it needs with --keep (keep), or do not ask for --verify (verify)"
     if finding.code in _LIMIT_CODES:
-        return "drop more, or allow it with allow_oversize (--allow-oversize)"
-    return "mend it" if finding.severity is Severity.ERROR else "mend it, or be less strict"
+        return "drop more, or allow it with --allow-oversize (allow_oversize)"
+    if finding.severity is Severity.ERROR:
+        return "mend it"
+    return "mend it, or do not ask for --strict (strict)"
 
 
 class RefusedError(SlimError):
@@ -99,7 +105,7 @@ class RefusedError(SlimError):
         super().__init__(
             f"{findings[0].message}{more}",
             where=findings[0].code,
-            fix=f"nothing was written: {_remedy(findings[0])}",
+            fix=f"nothing was written; {_remedy(findings[0])}",
         )
         self.findings = findings
         self.slimmed = slimmed
@@ -117,6 +123,8 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     keep: Sequence[str] = (),
     drop: Sequence[str] = (),
     skip: Sequence[str] = (),
+    knowledge: bool = True,
+    hazards: bool = True,
     layers: Sequence[StrPath] = (),
     upload: Upload = "direct",
     allow_oversize: bool = False,
@@ -147,6 +155,8 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         keep: gitignore patterns of files that no pass may touch.
         drop: gitignore patterns of files to remove first.
         skip: names of passes to leave out.
+        knowledge: whether the bundled keep-rules hold.
+        hazards: whether code is scanned for what it needs; neither serves the preset "classic".
         layers: zips or directories of the function's layers, which count towards the limit.
         upload: "direct", or "s3", which has no limit on the zip.
         allow_oversize: write a package over the limits all the same.
@@ -180,8 +190,21 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     options = _Promotion(interpreter, bytecode, optimize, root, require_bytecode)
     if passes is not None:
         options.refuse_any()
+    if bytecode == "none" and optimize:
+        what = "bytecode is optimised, and asked to be left out"
+        raise UsageError(what, fix="leave out one of the two")
+    if require_bytecode and PromoteBytecode.name in skip:
+        what = "bytecode is required, and the pass that makes it is left out"
+        raise UsageError(what, where=PromoteBytecode.name, fix="leave out one of the two")
     chosen = options.preset(preset, target) if passes is None else tuple(passes)
-    pipeline = Pipeline((*_dropping(drop), *_without(chosen, skip)), tuple(keep))
+    # The classic recipe is there to be compared with, so nothing may mend it.
+    classic = passes is None and preset == "classic"
+    pipeline = Pipeline(
+        (*_dropping(drop), *_without(chosen, skip)),
+        tuple(keep),
+        Knowledge.bundled() if knowledge and not classic else Knowledge(),
+        hazards=hazards and not classic,
+    )
     directories = _paths(source)
     if output is None:
         place = _in_place(directories)
@@ -406,21 +429,24 @@ class _Delivery:
 
     def to(self, output: StrPath | None, sources: Sequence[Path]) -> Slimmed:
         tree = self.result.after
-        if output is None:
-            package = write_dir(tree, sources[0].resolve(), overwrite=True, accept=self._accepted)
-        elif _is_zip(output):
-            package = write_zip(tree, output, accept=self._accepted)
-        else:
-            package = write_dir(tree, output, accept=self._accepted)
+        # A companion takes its place right after its package, and only then.
+        with ExitStack() as companion:
+            accept = partial(self._accepted, companion)
+            if output is None:
+                package = write_dir(tree, sources[0].resolve(), overwrite=True, accept=accept)
+            elif _is_zip(output):
+                package = write_zip(tree, output, accept=accept)
+            else:
+                package = write_dir(tree, output, accept=accept)
         return self._slimmed(package)
 
-    def _accepted(self, package: Package) -> None:
-        """Check the finished package; its companion is in its place before it is."""
+    def _accepted(self, stack: ExitStack, package: Package) -> None:
+        """Check the finished package, and write its companion."""
         self._checked(package)
         if self.companion is not None:
             name = self.target.runtime.name
             made = Companion.of(self.result, package, runtime=name, root=self.root)
-            write_zip(made.tree(), self.companion)
+            stack.enter_context(staged_zip(made.tree(), self.companion))
 
     def _checked(self, package: Package) -> Slimmed:
         """Return the outcome if no finding forbids it; raise `RefusedError` otherwise."""

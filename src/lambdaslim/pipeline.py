@@ -20,7 +20,7 @@ class Change:
 
     `new_path` is where the content of a replacement went (often `path`), None for a removal. An
     added file has no bytes before, and its `path` is its `new_path`. `original` is the file as it
-    was before the edit, None for an added one.
+    was before the edit, None for an added one. `follows` and `unit` are those of `Remove`.
     """
 
     pass_name: str
@@ -30,6 +30,8 @@ class Change:
     before: int
     after: int
     original: Entry | None = field(default=None, repr=False, compare=False)
+    follows: str | None = None
+    unit: str | None = None
 
     @property
     def added(self) -> bool:
@@ -70,7 +72,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """An ordered tuple of passes, and the gitignore patterns of what none of them may touch.
+    """An ordered tuple of passes, and what keeps them from taking too much.
+
+    Attributes:
+        passes: run in this order.
+        keep: gitignore patterns of what no pass may touch.
+        knowledge: the keep-rules of distributions that are in force.
+        hazards: whether passes look for code that needs what they would take away.
 
     Raises:
         PatternError: a malformed keep pattern.
@@ -85,6 +93,7 @@ class Pipeline:
     passes: Sequence[Pass]
     keep: Sequence[str] = ()
     knowledge: Knowledge = field(default_factory=Knowledge.bundled, repr=False)
+    hazards: bool = True
 
     def __post_init__(self) -> None:
         """Check the keep patterns."""
@@ -99,7 +108,8 @@ class Pipeline:
             ChangedError: a file of the tree changed since the scan.
             BytecodeError: the target's interpreter fails.
         """
-        context = Context(Distributions.read(tree), self.knowledge, Patterns(self.keep))
+        distributions = Distributions.read(tree)
+        context = Context(distributions, self.knowledge, Patterns(self.keep), self.hazards)
         run = _Run(context, tree)
         run.findings.extend(context.distributions.findings)
         for line in context.keep.unused(tree):
@@ -182,6 +192,8 @@ class _Run:
                     old.size if old else 0,
                     new.size if new else 0,
                     old,
+                    edit.follows if isinstance(edit, Remove) else None,
+                    edit.unit if isinstance(edit, Remove) else None,
                 )
             )
         if added or len(entries) != len(self.tree):

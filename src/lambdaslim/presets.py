@@ -36,9 +36,9 @@ _CLASSIC_OTHERS = ("/numpy/doc/",)
 
 def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the default: what programs do not notice, and provided modules where they serve."""
-    # What is cached for a source that stayed is dead weight: it records the source's date, which
-    # no zip preserves, and the builder's path. What `promotion` has put beside sources stays.
-    cached = promotion.python if promotion.mode == "cached" else None
+    # What was cached for a source is dead weight: it records the source's date, which no zip
+    # preserves, and the builder's path. What `promotion` has put beside sources stays.
+    cached = promotion.python if promotion.mode != "none" else None
     return (
         StripInstallerLeftovers(),
         StripTests(),

@@ -20,6 +20,8 @@ from lambdaslim.errors import OutputError
 
 _BINARY = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+# What a lock that another run holds answers.
+_BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 # A name in a directory holds 255 bytes on most systems; ours adds some to the output's.
@@ -56,13 +58,13 @@ def staged_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
         if path.is_dir():
             raise OutputError("is a directory", where=str(path), fix="name a file")
         temporary = _beside(path, "partial")
-        descriptor = _locked(temporary, path)
-        lock = None
+        claim = _Claim(temporary)
         try:
+            claim.take(path)
             # Closing before the rename tells what a network file system only says then; the lock
             # lives on in a duplicate. Windows renames no open file, so there it ends earlier.
-            with os.fdopen(descriptor, "w+b") as file:
-                lock = None if os.name == "nt" else os.dup(descriptor)
+            with os.fdopen(claim.descriptor, "w+b") as file:
+                claim.duplicate()
                 file.truncate()
                 yield file, temporary
                 file.flush()
@@ -70,12 +72,10 @@ def staged_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
             temporary.replace(path)
             _sync_directory(path.parent)
         except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
+            claim.give_up()
             raise
         finally:
-            if lock is not None:
-                os.close(lock)
+            claim.end()
 
 
 @contextmanager
@@ -187,41 +187,83 @@ def _swap(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def _directory_lock(path: Path) -> Iterator[None]:
-    lock = _beside(path, "lock")
-    descriptor = _locked(lock, path)
+    claim = _Claim(_beside(path, "lock"))
     try:
+        claim.take(path)
         yield
     finally:
+        claim.give_up()
+        claim.end()
+
+
+class _Claim:
+    """Our hold on a temporary file: created, locked, and removed if it comes to nothing.
+
+    A signal may raise between any two steps, so each step is noted before the next can begin, and
+    what was created is found by its name if not even its descriptor was noted.
+    """
+
+    def __init__(self, temporary: Path) -> None:
+        self._temporary = temporary
+        self._open: list[int] = []
+        self._ours = False
+        self._others = False
+
+    @property
+    def descriptor(self) -> int:
+        return self._open[0]
+
+    def take(self, path: Path) -> None:
+        """Open and lock the file; the one that we lock must be the one of that name.
+
+        Between open and lock, the run that held the lock may have renamed the file into place.
+        """
+        while not self._ours:
+            self._open.append(_opened(self._temporary, os.O_CREAT))
+            try:
+                _lock(self.descriptor)
+            except OSError as error:
+                if error.errno not in _BUSY:
+                    raise
+                self._others = True
+                what, fix = "is being written by another run", "wait for that run to end"
+                raise OutputError(what, where=str(path), fix=fix) from error
+            self._ours = _is_ours(self.descriptor, self._temporary)
+            if not self._ours:
+                os.close(self._open.pop())
+
+    def duplicate(self) -> None:
+        """Hold the lock by another descriptor, since the first one gets closed."""
+        if os.name != "nt":
+            self._open.append(os.dup(self.descriptor))
+        del self._open[0]
+
+    def give_up(self) -> None:
+        """Remove the file, unless another run has it."""
+        if self._others:
+            return
+        if not self._ours:
+            with suppress(OSError):
+                self._open.append(_opened(self._temporary))
+                _lock(self._open[-1])
+                self._ours = _is_ours(self._open[-1], self._temporary)
         # Unlinked while it is locked, so that nobody locks a file that is about to go; Windows
         # unlinks no open file.
         if os.name == "nt":
-            os.close(descriptor)
-        with suppress(OSError):
-            lock.unlink()
-        if os.name != "nt":
-            os.close(descriptor)
+            self.end()
+        if self._ours:
+            with suppress(OSError):
+                self._temporary.unlink()
+
+    def end(self) -> None:
+        """Let go of the lock."""
+        while self._open:
+            with suppress(OSError):
+                os.close(self._open.pop())
 
 
-def _locked(temporary: Path, path: Path) -> int:
-    """Open and lock a temporary file; the one that we lock must be the one of that name.
-
-    Between open and lock, the run that held the lock may have renamed the file into place.
-    """
-    while True:
-        flags = os.O_RDWR | os.O_CREAT | _BINARY | _NO_FOLLOW
-        descriptor = os.open(temporary, flags, 0o666)
-        try:
-            _lock(descriptor)
-            if _is_ours(descriptor, temporary):
-                return descriptor
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                raise
-            raise OutputError(
-                "is being written by another run", where=str(path), fix="wait for that run to end"
-            ) from error
-        os.close(descriptor)
+def _opened(temporary: Path, more: int = 0) -> int:
+    return os.open(temporary, os.O_RDWR | more | _BINARY | _NO_FOLLOW, 0o666)
 
 
 def _is_ours(descriptor: int, temporary: Path) -> bool:

@@ -238,12 +238,14 @@ class Remove:
     """A pass's decision to leave a file out, and why.
 
     With `follows`, the removal only makes sense together with the same pass's edit of that path,
-    and is given up with it when a keep pattern or rule forbids that one.
+    and is given up with it when a keep pattern or rule forbids that one. Removals by one pass with
+    the same `unit` only make sense together: whoever undoes one undoes all.
     """
 
     path: str
     reason: str
     follows: str | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import ClassVar, Protocol
 
 from lambdaslim.distributions import Distributions
+from lambdaslim.hazards import Hazards
 from lambdaslim.knowledge import KeepRule, Knowledge
 from lambdaslim.patterns import Patterns
-from lambdaslim.tree import Decision, Tree
+from lambdaslim.signs import Signs
+from lambdaslim.tree import Decision, Entry, Tree
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Context:
     Attributes:
         distributions: who owned what in the tree as it was scanned.
         knowledge: the keep-rules in force.
+        hazards: whether passes look for code that needs what they would take away, see
+            `lambdaslim.hazards`.
         keep: the user's keep patterns. The pipeline enforces them; a pass looks at them only if
             what stays has consequences for other files.
     """
@@ -27,6 +31,12 @@ class Context:
     distributions: Distributions
     knowledge: Knowledge = field(default_factory=Knowledge.bundled)
     keep: Patterns = field(default_factory=lambda: Patterns(()))
+    hazards: bool = True
+    _signs: dict[Entry, Signs] = field(default_factory=dict, repr=False, compare=False)
+
+    def scan(self, tree: Tree) -> Hazards | None:
+        """Return what code of `tree` needs, None if nobody wants to know."""
+        return Hazards(tree, self.distributions, self._signs) if self.hazards else None
 
     def rule(self, name: str, path: str) -> KeepRule | None:
         """Return the keep-rule that forbids the pass `name` to touch `path`, if there is one."""

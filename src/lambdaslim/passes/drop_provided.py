@@ -72,10 +72,12 @@ class DropProvided:
     def _dropped(self, unit: _Unit, tree: Tree, context: Context) -> Iterator[Decision]:
         for name, row in unit.items():
             yield _replacement(self.runtime, context.distributions[name], row)
+        together = min(unit)
         for path in tree:
             owners = {owner.name for owner in context.distributions.owners_of(path)}
             if owners and owners <= set(unit):
-                yield Remove(path, f"{min(owners)} is provided by {self.runtime}")
+                why = f"{min(owners)} is provided by {self.runtime}"
+                yield Remove(path, why, unit=together)
 
 
 _Unit = Mapping[str, Provided]

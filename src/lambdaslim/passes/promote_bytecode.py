@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
@@ -12,6 +12,7 @@ from lambdaslim.bytecode import TASK_ROOT, Compiled, Source, compile_all
 from lambdaslim.distributions import cache_of, source_of
 from lambdaslim.errors import BytecodeError, UsageError
 from lambdaslim.findings import Finding
+from lambdaslim.hazards import Hazards
 from lambdaslim.interpreters import find, how_to_get
 from lambdaslim.passes.contract import Context
 from lambdaslim.target import Target, parse_python
@@ -24,6 +25,10 @@ MODES: tuple[str, ...] = get_args(Mode)
 LEVELS: tuple[int, ...] = get_args(Level)
 
 _SCRIPTS = {"bin", "Scripts"}
+_NO_DOCSTRINGS = 2
+_SUPERSEDED = "superseded by the promoted bytecode"
+_DATA = "its source stays: it looks like data (a name or a directory of no package)"
+_DOCUMENTED = "its docstrings stay: code seems to use them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +41,20 @@ class PromoteBytecode:
     recorded date and size, or hash. It is rewritten to the bytes that compiling would have given.
     Everything else keeps its source: a `.py` never goes without a valid `.pyc` in its place.
 
+    A source that a rule, a keep pattern or the scan for hazards keeps gets its bytecode beside it,
+    so that it is no slower to import than the others.
+
     Attributes:
         python: the target's version, like "3.13".
         interpreter: path of an interpreter of that version; None looks for one.
         root: where the package is unpacked, for the file names in tracebacks.
-        importable_only: leave `.py` files alone that no import reaches (names that are no
-            identifiers, scripts, directories without `__init__` inside packages): they are data.
+        importable_only: keep the sources of `.py` files that may be data (names that are no
+            identifiers, directories without `__init__` inside packages), with bytecode beside them
+            if they compile, as installers do; and leave scripts in `bin` alone.
         mode: "legacy" as above; "cached" leaves the sources and puts the bytecode into
             `__pycache__` beside them, valid whatever their dates; "none" does nothing.
-        optimize: 0, or 1 to leave out assertions, or 2 to leave out docstrings too.
+        optimize: 0, or 1 to leave out assertions, or 2 to leave out docstrings too, but for those
+            that code seems to use.
         require: make it an error if sources stay for want of an interpreter.
 
     Raises:
@@ -81,37 +91,55 @@ class PromoteBytecode:
         """Yield a replacement per source and the removal of its caches, or a cache per source."""
         if self.mode == "none":
             return
-        wanted: list[str] = []
+        hazards = context.scan(tree)
+        stays: dict[str, str | None] = {}
         for path in tree:
-            if not path.endswith(".py"):
-                continue
-            if why := self._stays(path, tree, context):
-                yield Keep(path, why)
-            else:
-                wanted.append(path)
+            script = self.importable_only and _is_script(path, context)
+            if path.endswith(".py") and not script:
+                stays[path] = self._stays(path, tree, context, hazards)
         runtime = self._target().runtime
         interpreter = find(runtime.python, runtime.magic, self.interpreter)
         if interpreter:
-            jobs = (Source(path, tree[path].read()) for path in wanted)
-            answers = compile_all(jobs, interpreter, root=self.root, optimize=self.optimize)
+            answers: dict[str, Compiled] = {}
+            for level, paths in self._levels(stays, hazards).items():
+                jobs = (Source(path, tree[path].read()) for path in paths)
+                answers |= compile_all(jobs, interpreter, root=self.root, optimize=level)
+                if level < self.optimize:
+                    yield from (Keep(path, _DOCUMENTED) for path in paths)
         else:
-            answers = self._from_caches(wanted, tree)
+            answers = self._from_caches(list(stays), tree)
             yield from self._without_interpreter(answers)
-        shipped = self._beside if self.mode == "cached" else self._instead
-        yield from shipped(tree, answers)
+        yield from self._unanswered(answers, stays)
+        yield from self._shipped(tree, answers, stays)
+        yield from self._unproved(tree, answers)
         yield from self._foreign(tree)
 
     def _target(self) -> Target:
         return Target.of("python{}.{}".format(*parse_python(self.python)))
 
-    def _stays(self, path: str, tree: Tree, context: Context) -> str | None:
-        """Return why a source is left alone before anything is compiled, or None."""
-        if self.mode == "legacy" and (rule := context.rule(self.name, path)):
+    def _stays(
+        self, path: str, tree: Tree, context: Context, hazards: Hazards | None
+    ) -> str | None:
+        """Return why a source stays though it is compiled, None if it does not."""
+        if self.mode == "cached":
+            return ""
+        if line := context.keep.match(path):
+            return f"the keep pattern {line!r}"
+        if rule := context.rule(self.name, path):
             return rule.why
-        owner = context.distributions.owner(path)
-        if self.importable_only and not _importable(path, owner.root if owner else "", tree):
-            return "its source stays: it looks like data (a name or a directory of no package)"
-        return None
+        if self.importable_only and not _importable(_inside(path, context), path, tree):
+            return _DATA
+        return hazards.sources.get(path) if hazards else None
+
+    def _levels(self, paths: Iterable[str], hazards: Hazards | None) -> dict[Level, list[str]]:
+        """Return the sources by how they are optimised."""
+        if self.optimize < _NO_DOCSTRINGS or hazards is None:
+            return {self.optimize: list(paths)}
+        used = hazards.docstrings
+        levels: dict[Level, list[str]] = {2: [], 1: []}
+        for path in paths:
+            levels[1 if path in used else 2].append(path)
+        return levels
 
     def _from_caches(self, paths: list[str], tree: Tree) -> dict[str, Compiled]:
         if self.optimize:
@@ -124,35 +152,58 @@ class PromoteBytecode:
         if kept:
             yield Finding(
                 "bytecode-required" if self.require else "bytecode-no-interpreter",
-                f"no Python {self.python} was found to compile with: {kept:,} sources stay without "
-                f"bytecode, {len(answers) - kept:,} have a valid cache; "
+                f"no Python {self.python} was found to compile with: sources without bytecode: "
+                f"{kept:,}, with a valid cache: {len(answers) - kept:,}; "
                 f"{how_to_get(self._target().python)}",
             )
 
-    def _instead(self, tree: Tree, answers: Mapping[str, Compiled]) -> Iterator[Decision]:
-        """Put bytecode in the places of sources; their caches go."""
+    def _unanswered(
+        self, answers: Mapping[str, Compiled], stays: Mapping[str, str | None]
+    ) -> Iterator[Decision]:
+        """Report what did not become bytecode."""
+        consequence = (
+            "its source stays" if self.mode == "legacy" else "it has no bytecode beside it"
+        )
+        for path, answer in answers.items():
+            if answer.pyc is not None:
+                continue
+            yield Keep(path, _DATA if stays[path] == _DATA else f"{consequence}: {answer.error}")
+            if answer.crashed:
+                code = "bytecode-required" if self.require else "bytecode-crashed"
+                yield Finding(code, f"{path}: {answer.error}", path)
+            elif answer.compiled and stays[path] != _DATA:
+                yield Finding("bytecode-does-not-compile", f"{path}: {answer.error}", path)
+
+    def _shipped(
+        self, tree: Tree, answers: Mapping[str, Compiled], stays: Mapping[str, str | None]
+    ) -> Iterator[Decision]:
+        """Put bytecode in the places of sources, or beside those that stay."""
         caches = _caches(tree)
         for path, answer in answers.items():
             if answer.pyc is None:
-                yield from _uncompiled(path, "its source stays", answer)
                 continue
-            for cache in caches.get(path, ()):
-                yield Remove(cache, "superseded by the promoted bytecode", follows=path)
-            executable = tree[path].executable
-            promoted = Entry.of(f"{path}c", answer.pyc, executable=executable)
-            yield Replace(path, promoted, "bytecode in place of its source")
+            why = stays[path]
+            if why is None:
+                promoted = Entry.of(f"{path}c", answer.pyc, executable=tree[path].executable)
+                yield Replace(path, promoted, "bytecode in place of its source")
+                yield from (Remove(one, _SUPERSEDED, follows=path) for one in caches.get(path, ()))
+            else:
+                yield from _beside(tree, Entry.of(self._cache(path), answer.pyc))
+                if why:
+                    yield Keep(path, why)
 
-    def _beside(self, tree: Tree, answers: Mapping[str, Compiled]) -> Iterator[Decision]:
-        """Put bytecode beside sources, under the name that the interpreter looks for."""
-        for path, answer in answers.items():
-            if answer.pyc is None:
-                yield from _uncompiled(path, "it has no bytecode beside it", answer)
-                continue
-            cached = Entry.of(cache_of(path, self._target().cache_tag), answer.pyc)
-            if cached.path not in tree:
-                yield Add(cached, "bytecode beside its source")
-            elif tree[cached.path].read() != answer.pyc:
-                yield Replace(cached.path, cached, "bytecode that no date makes stale")
+    def _unproved(self, tree: Tree, answers: Mapping[str, Compiled]) -> Iterator[Decision]:
+        """Remove the target's caches of sources that have no bytecode of ours: nobody knows them.
+
+        The interpreter would load one that says "unchecked", whatever its source says by now.
+        """
+        for path in tree:
+            made = path.endswith(".py") and path in answers and answers[path].pyc is not None
+            if path.endswith(".py") and not made and self._cache(path) in tree:
+                yield Remove(self._cache(path), "nobody knows whether it is its source's")
+
+    def _cache(self, path: str) -> str:
+        return cache_of(path, self._target().cache_tag)
 
     def _foreign(self, tree: Tree) -> Iterator[Finding]:
         """Report importable bytecode, there without a source, that the target cannot load."""
@@ -168,16 +219,27 @@ class PromoteBytecode:
         return header is not None and header.magic == self._target().runtime.magic
 
 
-def _importable(path: str, root: str, tree: Tree) -> bool:
-    """Tell whether an import statement can reach a `.py`.
+def _inside(path: str, context: Context) -> str:
+    """Return a path from the directory that its distribution is installed in."""
+    owner = context.distributions.owner(path)
+    return path.removeprefix(f"{owner.root}/") if owner and owner.root else path
 
-    A directory without `__init__` inside a package is most often a template or other data; it would
-    be importable as a namespace, but its sources cost little and may be read.
+
+def _is_script(path: str, context: Context) -> bool:
+    """Tell whether a `.py` is run and not imported, so that no bytecode of it is ever read."""
+    return _inside(path, context).partition("/")[0] in _SCRIPTS
+
+
+def _importable(inside: str, path: str, tree: Tree) -> bool:
+    """Tell whether an import statement can reach a `.py`, and its source is no more than that.
+
+    A directory without `__init__` inside a package is a namespace that can be imported, or a
+    template or other data that is read: it may be both.
     """
-    parts = path.removeprefix(f"{root}/" if root else "").removesuffix(".py").split("/")
-    if not all(part.isidentifier() for part in parts) or parts[0] in _SCRIPTS:
+    parts = inside.removesuffix(".py").split("/")
+    if not all(part.isidentifier() for part in parts):
         return False
-    above = f"{root}/" if root else ""
+    above = path.removesuffix(inside)
     inside_package = False
     for part in parts[:-1]:
         above += f"{part}/"
@@ -197,10 +259,12 @@ def _caches(tree: Tree) -> dict[str, list[str]]:
     return found
 
 
-def _uncompiled(path: str, consequence: str, answer: Compiled) -> Iterator[Decision]:
-    yield Keep(path, f"{consequence}: {answer.error}")
-    if answer.compiled:
-        yield Finding("bytecode-does-not-compile", f"{path}: {answer.error}", path)
+def _beside(tree: Tree, cached: Entry) -> Iterator[Decision]:
+    """Put bytecode beside its source, under the name that the interpreter looks for."""
+    if cached.path not in tree:
+        yield Add(cached, "bytecode beside its source")
+    elif tree[cached.path].read() != cached.read():
+        yield Replace(cached.path, cached, "bytecode that no date makes stale")
 
 
 @dataclass(frozen=True, slots=True)

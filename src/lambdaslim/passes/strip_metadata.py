@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 
 from lambdaslim.distributions import metadata_headers
 from lambdaslim.errors import UsageError
+from lambdaslim.hazards import Hazards
 from lambdaslim.passes.contract import Context
-from lambdaslim.tree import Decision, Entry, Remove, Replace, Tree
+from lambdaslim.tree import Decision, Entry, Keep, Remove, Replace, Tree
 
 _INSIDE = re.compile(r"(?:^|/)[^/]+\.(?:dist-info|egg-info)(?:/(.+))?$")
 _LEGAL = re.compile(
@@ -35,7 +36,8 @@ class StripMetadata:
     """Remove `*.dist-info` and `*.egg-info`, whole or but for what programs and auditors read.
 
     Attributes:
-        keep: "none" removes the directories. "minimal" keeps METADATA (or PKG-INFO) cut to its
+        keep: "none" removes the directories, but for those that code of the tree asks for, which
+            it treats as "minimal". "minimal" keeps METADATA (or PKG-INFO) cut to its
             header lines, entry_points.txt, top_level.txt (made from RECORD where there is none),
             licences and SBOMs, which is enough for
             importlib.metadata, entry points, and vulnerability scanners. "all" removes nothing.
@@ -54,14 +56,20 @@ class StripMetadata:
                 "is no level of metadata", where=self.keep, fix="choose none, minimal or all"
             )
 
-    def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:  # noqa: ARG002 - contract
+    def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
         """Yield an edit for every metadata file that is cut or removed."""
         if self.keep == "all":
             return
+        hazards = context.scan(tree)
+        parts = hazards.metadata_parts if hazards else {}
+        needed = self._needed(hazards, context)
+        yield from (Keep(place, why) for place, why in needed.items())
         found = {path: match[1] for path in tree if (match := _INSIDE.search(path))}
         named = _licence_files(tree, found)
         for path, inside in found.items():
-            if self.keep == "none":
+            if path in parts:
+                yield Keep(path, parts[path])
+            elif self.keep == "none" and not any(path.startswith(place) for place in needed):
                 yield Remove(path, "metadata of a distribution")
             # An egg-info may be a single file, which then is the PKG-INFO itself.
             elif inside is None or inside in _HEADERS:
@@ -70,6 +78,13 @@ class StripMetadata:
                 yield _named_in(tree[path])
             elif not (inside in _ASKED_FOR or _LEGAL.search(inside) or path in named):
                 yield Remove(path, "metadata that only installers read")
+
+    def _needed(self, hazards: Hazards | None, context: Context) -> dict[str, str]:
+        """Return the metadata directories that code asks for, if they were all to go."""
+        if hazards is None or self.keep != "none":
+            return {}
+        found = ((one.metadata, hazards.metadata(one)) for one in context.distributions.every)
+        return {place: why for place, why in found if why is not None}
 
 
 def _beside(path: str, name: str) -> str:

@@ -42,11 +42,15 @@ class StripTests:
         found = _Search(tree, context)
         kept = {d: why for d in found.directories if (why := self._forbidden(d, found, context))}
         kept |= found.needed(kept)
+        hazards = context.scan(tree)
+        named = hazards.tests if hazards else {}
         for directory, files in found.directories.items():
             if directory in kept:
                 yield Keep(directory, kept[directory])
             else:
-                yield from (Remove(path, "tests of a distribution") for path in files)
+                for path in files:
+                    edit = Remove(path, "tests of a distribution")
+                    yield Keep(path, named[path]) if path in named else edit
 
     def _forbidden(self, directory: str, found: _Search, context: Context) -> str | None:
         """Return why a directory stays whatever the imports are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from lambdaslim import limits
+from lambdaslim.companion import removed_sources
 from lambdaslim.errors import printable
 from lambdaslim.findings import Finding, Severity
 from lambdaslim.report.facts import KeptRow, Outcome, by_pass, by_reason, total
@@ -127,7 +128,9 @@ def _written(outcome: Outcome) -> Iterator[str]:
     else:
         yield f"wrote {printable(str(package.path))}"
         if outcome.companion is not None:
-            yield f"wrote {printable(outcome.companion)} (the sources, for `lambdaslim traceback`)"
+            count = len(removed_sources(outcome.slimmed.result))
+            what = f"{count:,} removed sources, for `lambdaslim traceback`"
+            yield f"wrote {printable(outcome.companion)} ({what})"
     if package.sha256:
         yield f"sha256          {package.sha256}"
         yield f"CodeSha256      {package.code_sha256}"

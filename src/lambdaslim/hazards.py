@@ -1,0 +1,258 @@
+"""What code of a tree needs that passes would take away, found by reading its sources.
+
+A rule of `lambdaslim.knowledge` holds for a distribution that somebody has met. This scan is for
+all others, and for the user's own code. It looks for code that reads sources (its own, those of
+what it is given, or files that it names or lists), that needs docstrings, stubs, or parts of the
+metadata, and says which files must stay for it. It looks at tokens and not at a syntax tree, so the
+answer is the same whatever Python looks.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from posixpath import dirname
+
+from lambdaslim.distributions import Distribution, Distributions, normalised
+from lambdaslim.imports import mentions
+from lambdaslim.signs import ANY, NONE, OWN, Signs, hands_over, read_signs, uses_docstrings
+from lambdaslim.tree import Entry, Tree
+
+_TESTS = {"tests", "test"}
+_GROUP = re.compile(r"(?m)^\s*\[\s*([^]\s]+)\s*\]")
+
+#: Paths that must stay, with the reason.
+Needs = Mapping[str, str]
+
+
+class Hazards:
+    """What the code of a tree needs, as paths with the reason.
+
+    What no distribution owns is the user's own code. A module in which a sign was found stays as a
+    source itself if something else has to stay for it, so that slimming twice finds the same.
+    """
+
+    def __init__(
+        self, tree: Tree, distributions: Distributions, known: dict[Entry, Signs] | None = None
+    ) -> None:
+        """Prepare to look at `tree` as it is now: code that is gone needs nothing.
+
+        Each source is read once, as far as `known` is shared between the passes of a run.
+        """
+        self._tree = tree
+        self._known: dict[Entry, Signs] = {} if known is None else known
+        self._distributions = distributions
+        self._hands: dict[str, frozenset[str]] = {}
+        self._names: dict[tuple[str, ...], Mapping[str, tuple[str, ...]]] = {}
+
+    @cached_property
+    def _signs(self) -> Mapping[str, Signs]:
+        """The signs of every source that shows any."""
+        found = ((path, self._signs_of(self._tree[path])) for path in self._sources)
+        return {path: signs for path, signs in found if signs is not NONE}
+
+    def _signs_of(self, entry: Entry) -> Signs:
+        if entry not in self._known:
+            self._known[entry] = read_signs(entry.read())
+        return self._known[entry]
+
+    @cached_property
+    def _sources(self) -> tuple[str, ...]:
+        return tuple(path for path in self._tree if path.endswith(".py"))
+
+    @cached_property
+    def _groups(self) -> Mapping[Distribution | None, tuple[str, ...]]:
+        """The sources of each distribution, and under None the user's own ones."""
+        found: dict[str, list[str]] = {}
+        owners: dict[str, Distribution | None] = {"": None}
+        for path in self._sources:
+            owner = self._owner(path)
+            key = owner.metadata if owner else ""
+            owners[key] = owner
+            found.setdefault(key, []).append(path)
+        return {owners[key]: tuple(paths) for key, paths in found.items()}
+
+    def _owner(self, path: str) -> Distribution | None:
+        return self._distributions.owner(path)
+
+    def _near(self, path: str) -> tuple[str, ...]:
+        """Return the sources that belong together with one: its distribution's, or the user's.
+
+        Without any metadata nobody knows what is the user's; then it is the same top directory.
+        """
+        group = self._groups[self._owner(path)]
+        if self._distributions:
+            return group
+        top = path.partition("/")[0] if "/" in path else ""
+        return tuple(one for one in group if (one.partition("/")[0] if "/" in one else "") == top)
+
+    @cached_property
+    def sources(self) -> Needs:
+        """The sources that must stay sources, since code reads them."""
+        needs: dict[str, str] = {}
+        for find in (self._read_by_others, self._named, self._listed, self._by_module):
+            for path, reason in find():
+                needs.setdefault(path, reason)
+        return needs
+
+    def _by_module(self) -> Iterator[tuple[str, str]]:
+        """Yield modules that read their own source, or have it read."""
+        for path, signs in self._signs.items():
+            if signs.reads_source:
+                yield path, f"it calls {signs.reads_source[0]}"
+            if signs.caches_compiled:
+                yield path, "it caches compiled functions (cache=True), which needs their source"
+            if signs.documents_attributes:
+                why = f"{path} has docstrings of attributes read (use_attribute_docstrings)"
+                yield from ((one, why) for one in self._near(path))
+
+    def _read_by_others(self) -> Iterator[tuple[str, str]]:
+        """Yield the user's own sources if the user's code reads sources: nobody knows which."""
+        for path, signs in self._signs.items():
+            if signs.reads_source and self._owner(path) is None:
+                why = f"{path} calls {signs.reads_source[0]}"
+                yield from ((one, why) for one in self._near(path))
+
+    def _named(self) -> Iterator[tuple[str, str]]:
+        """Yield the sources that code of the same distribution names and may open."""
+        for path, signs in self._signs.items():
+            if not (signs.reads_files and signs.file_names):
+                continue
+            for name in sorted(signs.file_names):
+                found = [one for one in self._matching(name, path) if one != path]
+                why = f"{path} names {name} and opens files"
+                yield from ((one, why) for one in found)
+                if found:
+                    yield path, f"it names {name} and opens files"
+
+    def _matching(self, name: str, path: str) -> Iterator[str]:
+        """Yield the sources near `path` that end in a glob of parts."""
+        last = name.rpartition("/")[2]
+        stems = self._by_name(path)
+        names = fnmatch.filter(stems, last) if "*" in last else [last] if last in stems else []
+        for one in sorted(one for stem in names for one in stems[stem]):
+            if fnmatch.fnmatchcase(f"/{one}", f"*/{name}"):
+                yield one
+
+    def _by_name(self, path: str) -> Mapping[str, tuple[str, ...]]:
+        near = self._near(path)
+        if near not in self._names:
+            found: dict[str, list[str]] = {}
+            for one in near:
+                found.setdefault(one.rpartition("/")[2], []).append(one)
+            self._names[near] = {name: tuple(paths) for name, paths in found.items()}
+        return self._names[near]
+
+    def _listed(self) -> Iterator[tuple[str, str]]:
+        """Yield the sources below code that composes names of sources beside itself."""
+        readers = {
+            path: signs
+            for path, signs in self._signs.items()
+            if signs.composes and signs.reads_files
+        }
+        for path, signs in readers.items():
+            if signs.anchored:
+                yield from self._below(path, f"{path} looks for sources beside itself")
+        for path, function in self._handing_over(readers):
+            why = f"{path} gives its place to {function}, which reads sources"
+            yield from self._below(path, why)
+
+    def _handing_over(self, readers: Mapping[str, Signs]) -> Iterator[tuple[str, str]]:
+        """Yield modules that give their place to a function of a reader near them."""
+        for path, signs in readers.items():
+            for one in self._near(path):
+                handed = self._handed(one) & signs.defines if one != path else None
+                if handed:
+                    yield path, min(handed)
+                    yield one, min(handed)
+
+    def _handed(self, path: str) -> frozenset[str]:
+        if path not in self._hands:
+            self._hands[path] = hands_over(self._tree[path].read())
+        return self._hands[path]
+
+    def _below(self, path: str, reason: str) -> Iterator[tuple[str, str]]:
+        top = dirname(path)
+        near = self._near(path)
+        yield from ((one, reason) for one in near if one.startswith(f"{top}/") or not top)
+
+    @cached_property
+    def docstrings(self) -> frozenset[str]:
+        """The sources whose docstrings must stay, since code does something with docstrings.
+
+        That is all of a distribution in which some code does, the user's own code if it does, and
+        every module that imports such code, which may be given its functions.
+        """
+        using = [path for path in self._sources if uses_docstrings(self._tree[path].read())]
+        needs = {one for path in using for one in self._near(path)}
+        modules = {self._module(path) for path in using}
+        for path in self._sources:
+            if path not in needs and mentions(path, self._tree[path].read(), modules):
+                needs.add(path)
+        return frozenset(needs)
+
+    def _module(self, path: str) -> str:
+        owner = self._owner(path)
+        root = f"{owner.root}/" if owner and owner.root else ""
+        name = path.removeprefix(root).removesuffix(".py").removesuffix("/__init__")
+        return name.replace("/", ".")
+
+    @cached_property
+    def tests(self) -> Needs:
+        """The files below directories of tests that code outside of them names."""
+        needs: dict[str, str] = {}
+        for path, signs in self._signs.items():
+            if signs.anchored and not _TESTS & set(path.split("/")):
+                for parts in sorted(signs.below_tests):
+                    why = f"{path} names {'/'.join(parts)}"
+                    needs |= dict.fromkeys(self._at(path, "/".join(parts)), why)
+        return needs
+
+    def _at(self, path: str, below: str) -> Iterator[str]:
+        """Yield the files at a path that starts at the directory of a module, or one above."""
+        while path:
+            path = dirname(path)
+            place = f"{path}/{below}" if path else below
+            if place in self._tree:
+                yield place
+            yield from self._tree.under(place)
+
+    @cached_property
+    def stubs(self) -> Needs:
+        """The `.pyi` files that code reads at run time, by lazy_loader."""
+        found = ((path, f"{path}i") for path, signs in self._signs.items() if signs.reads_stub)
+        return {stub: f"{path} calls attach_stub" for path, stub in found if stub in self._tree}
+
+    def metadata(self, distribution: Distribution) -> str | None:
+        """Return why a distribution's metadata must stay, or None if no code asks for it."""
+        for path, signs in self._signs.items():
+            owner = self._owner(path)
+            own = OWN in signs.looks_up and owner is not None and owner.name == distribution.name
+            named = {normalised(name.partition("[")[0]) for name in signs.looks_up}
+            if own or ANY in signs.looks_up or distribution.name in named:
+                return f"{path} looks up metadata"
+            groups = signs.entry_points & self._entry_points(distribution)
+            if groups or (ANY in signs.entry_points and self._entry_points(distribution)):
+                return f"{path} looks up entry points"
+        return None
+
+    def _entry_points(self, distribution: Distribution) -> frozenset[str]:
+        """Return the groups of entry points that a distribution declares."""
+        path = f"{distribution.metadata}/entry_points.txt"
+        text = self._tree[path].read().decode("utf-8", "replace") if path in self._tree else ""
+        return frozenset(_GROUP.findall(text))
+
+    @cached_property
+    def metadata_parts(self) -> Needs:
+        """The files of metadata that few programs read, and these do."""
+        needs: dict[str, str] = {}
+        for path, signs in self._signs.items():
+            owner = self._owner(path)
+            concerned = self._distributions.every if owner is None else (owner,)
+            for part in sorted(signs.metadata_parts):
+                found = (f"{one.metadata}/{part}" for one in concerned)
+                why = f"{path} reads {part}"
+                needs |= {one: why for one in found if one in self._tree}
+        return needs
