@@ -61,6 +61,8 @@ ADVICE = {
     "leave out `--require-bytecode`.",
     "bytecode-crashed": "Give another `--interpreter`, or more memory. The file stays a source.",
     "bytecode-does-not-compile": "Nothing, if no program imports the file. It stays a source.",
+    "verification-failed": "Keep what it needs with `--keep`. See "
+    "[verify a package](../how-to/verify.md).",
     "bytecode-foreign": "Reinstall the distribution: the runtime cannot import this file.",
     "compat-platform": VENDOR,
     "compat-machine": VENDOR,

@@ -521,6 +521,7 @@ class TestJson:
                 "passes",
                 "changes",
                 "kept",
+                "verification",
                 "findings",
             ),
         }

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from fake_runtime_api import Answer, FakeRuntimeApi, NoAnswerError
 from interpreters import find_interpreters
+from lambdaslim.runtime_api import Answer, NoAnswerError, RuntimeApi
 
 pytestmark = [
     pytest.mark.network,
@@ -117,7 +117,7 @@ class Runtime:
 
     def invoke(self, package: Path, handler: str, event: object, **variables: str) -> Answer:
         """Run a handler of an unzipped package under the real client."""
-        with FakeRuntimeApi(self._client) as api:
+        with RuntimeApi(self._client) as api:
             return api.invoke(
                 package,
                 handler,
@@ -183,7 +183,7 @@ class TestFakeApi:
         assert answer.kind == "response", answer
         assert answer.body == {
             "url": "http://localhost/?a=1",
-            "function": "packed",
+            "function": "verified",
             "file": str(plain / "service.py"),
         }
 

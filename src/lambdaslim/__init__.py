@@ -24,16 +24,19 @@ if TYPE_CHECKING:
     from lambdaslim.target import Target
     from lambdaslim.tracebacks import Restored, restore_tracebacks
     from lambdaslim.tree import Add, Decision, Entry, Keep, Remove, Replace, Tree
+    from lambdaslim.verification import Checks, Failure, Verification, verify
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Add",
     "Change",
+    "Checks",
     "Companion",
     "Context",
     "Decision",
     "Entry",
+    "Failure",
     "Finding",
     "Keep",
     "Kept",
@@ -50,12 +53,14 @@ __all__ = [
     "Slimmed",
     "Target",
     "Tree",
+    "Verification",
     "check",
     "passes",
     "preset",
     "restore_tracebacks",
     "scan",
     "slim",
+    "verify",
     "write_dir",
     "write_zip",
 ]
@@ -74,6 +79,7 @@ _HOMES = {
     "target": ("Target",),
     "tracebacks": ("Restored", "restore_tracebacks"),
     "tree": ("Add", "Decision", "Entry", "Keep", "Remove", "Replace", "Tree"),
+    "verification": ("Checks", "Failure", "Verification", "verify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from lambdaslim.errors import OutputError
 from lambdaslim.scanner import StrPath, scan
 from lambdaslim.staging import output_errors, staged_directory, staged_file
 from lambdaslim.strictzip import read_back
-from lambdaslim.tree import Tree
+from lambdaslim.tree import DiskFile, Entry, Tree
 
 # APPNOTE.TXT 4.3.7, 4.3.12, 4.3.16
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -168,6 +169,44 @@ def write_dir(
         if accept:
             accept(package)
     return replace(package, path=final)
+
+
+def materialise(tree: Tree, directory: Path, staged: Tree | None = None) -> None:
+    """Make a scratch directory hold a tree: plainly, without what makes an output safe.
+
+    Files keep the dates that they had on disk, by which their cached bytecode is judged.
+
+    Args:
+        tree: what the directory is to hold.
+        directory: an existing directory that nobody else uses, empty or holding `staged`.
+        staged: the tree that was put there before; only differences are written.
+
+    Raises:
+        OutputError: the directory cannot be written.
+        ChangedError: a file of the tree changed since the scan.
+    """
+    staged = Tree() if staged is None else staged
+    with output_errors(directory):
+        for path in staged:
+            if path not in tree:
+                _place(directory, path).unlink(missing_ok=True)
+        # A directory in the way of a file, or one that would be a namespace package.
+        for name in sorted(staged.directories - tree.directories, reverse=True):
+            shutil.rmtree(_place(directory, name), ignore_errors=True)
+        for name in sorted(tree.directories - staged.directories):
+            _place(directory, name).mkdir(exist_ok=True)
+        for path, entry in tree.items():
+            if staged.get(path) != entry:
+                _put(entry, _place(directory, path))
+
+
+def _put(entry: Entry, place: Path) -> None:
+    # Written anew: a program that was run may have made it read-only.
+    place.unlink(missing_ok=True)
+    place.write_bytes(entry.read())
+    place.chmod(0o755 if entry.executable else 0o644)
+    if isinstance(entry.content, DiskFile):
+        os.utime(place, ns=(entry.content.mtime_ns, entry.content.mtime_ns))
 
 
 def zip_size(compressed: Mapping[str, int]) -> int:

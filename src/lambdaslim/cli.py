@@ -63,6 +63,7 @@ def _answer(given: argparse.Namespace) -> int:
         "pack": commands.pack,
         "slim": commands.slim,
         "check": commands.check,
+        "verify": commands.verify,
         "traceback": commands.traceback,
         "vendor": commands.vendor,
         "passes": commands.list_passes,
@@ -132,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pack(commands)
     _add_slim(commands)
     _add_check(commands)
+    _add_verify(commands)
     _add_traceback(commands)
     _add_vendor(commands)
     for name, what in (("passes", "list the passes"), ("runtimes", "list the Lambda runtimes")):
@@ -179,6 +181,8 @@ def _add_slimming(parser: argparse.ArgumentParser, *, runtime_required: bool) ->
     text = "refuse (default), or take what links inside the sources, or all links, lead to"
     add("--symlinks", default="refuse", choices=("refuse", "inside", "follow"), help=text)
     _add_bytecode(parser)
+    add("--verify", action="store_true", help="refuse a package in which less works than before")
+    _add_checks(parser)
     add("--dry-run", action="store_true", help="report, but write nothing")
     _add_json(parser)
 
@@ -220,6 +224,32 @@ def _add_check(commands: _Commands) -> None:
     _add_limits(parser)
     _add_upload(parser)
     _add_json(parser)
+
+
+def _add_verify(commands: _Commands) -> None:
+    text = "Run a package before and after slimming, and compare what works. This runs its code."
+    parser = commands.add_parser("verify", help="compare before and after", description=text)
+    add = parser.add_argument
+    text = "a directory or zip from before slimming; several directories overlay"
+    add("before", nargs="+", metavar="BEFORE", help=text)
+    add("--after", required=True, metavar="ZIP|DIR", help="what slimming made of it")
+    _add_target(parser, required=True)
+    _add_checks(parser)
+    text = "gitignore pattern of files that were left out on purpose"
+    _add_many(parser, "--removed", "PATTERN", text)
+    add("--interpreter", metavar="PATH", help="a Python of the runtime's version")
+    _add_json(parser)
+
+
+def _add_checks(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--handler", metavar="MODULE.NAME", help="a handler that has to answer as before")
+    add("--event", metavar="FILE", help="JSON that the handler is given (default: {})")
+    add("--run", metavar="CMD", help="a shell command that has to succeed in the package")
+    text = "seconds for one import, invocation or run (default: 60)"
+    add("--timeout", type=float, metavar="SECONDS", help=text)
+    text = "a directory with awslambdaric, the runtime client (default: installs it)"
+    add("--client", metavar="DIR", help=text)
 
 
 def _add_vendor(commands: _Commands) -> None:

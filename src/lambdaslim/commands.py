@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from lambdaslim import limits, package, passes, presets, runtimes
+from lambdaslim import limits, package, passes, presets, runtimes, verification
 from lambdaslim.companion import Companion
 from lambdaslim.compatibility import OF_THE_SYSTEM, check_compatibility
 from lambdaslim.errors import CompanionError, OutputError, UsageError
 from lambdaslim.findings import Severity, demand_known
 from lambdaslim.report import to_json, to_text
-from lambdaslim.report.as_json import VERSION, dumps, findings_json
-from lambdaslim.report.as_text import findings_text, table
+from lambdaslim.report.as_json import VERSION, dumps, findings_json, verification_json
+from lambdaslim.report.as_text import findings_text, table, verification_text
 from lambdaslim.report.facts import Outcome
 from lambdaslim.scanner import test_zip
 from lambdaslim.target import Target
@@ -86,6 +88,8 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             root=given.root,
             require_bytecode=given.require_bytecode,
             sources=given.sources,
+            verify=_checks(given),
+            cache=_cache(),
             dry_run=given.dry_run,
             progress=progress,
         )
@@ -218,6 +222,71 @@ def _check_lines(
     if zipped is not None:
         rows.append(("zipped", f"{zipped:,}", f"{left.zipped:,}", f"{limits.ZIPPED:,}"))
     yield from table((f"{len(tree):,} files", "bytes", "headroom", "limit"), rows)
+
+
+def verify(given: argparse.Namespace, progress: Progress) -> Answer:
+    """Compare what works in a package before and after slimming."""
+    several = len(given.before) > 1
+    found = verification.verify(
+        given.before if several else given.before[0],
+        given.after,
+        runtime=given.runtime,
+        architecture=given.arch,
+        checks=_checks(given),
+        removed=given.removed,
+        interpreter=given.interpreter,
+        cache=_cache(),
+        progress=progress,
+    )
+    code = 1 if found.failures else 0
+    if given.json:
+        document = {"version": VERSION, "command": "verify", **(verification_json(found) or {})}
+        return Answer(dumps(document), code)
+    return Answer("\n".join(verification_text(found)) + "\n", code)
+
+
+def _checks(given: argparse.Namespace) -> verification.Checks | None:
+    """Return what is to be compared; None if `pack` was asked for no verification."""
+    if given.event is not None and given.handler is None:
+        raise UsageError("is for a handler", where=given.event, fix="name it with --handler")
+    asked = (given.handler, given.run, given.timeout, given.client)
+    if not getattr(given, "verify", True) and all(one is None for one in asked):
+        return None
+    return verification.Checks(
+        handler=given.handler,
+        event=_event(given.event),
+        run=given.run,
+        timeout=verification.TIMEOUT if given.timeout is None else given.timeout,
+        client=given.client,
+    )
+
+
+def _event(path: str | None) -> object:
+    if path is None:
+        return {}
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+    except ValueError as error:
+        what = f"is no JSON: {error}"
+    raise UsageError(what, where=path, fix="name a file with the handler's event as JSON")
+
+
+def _cache() -> Path | None:
+    """Return where installed runtime clients and SDKs stay; None if there is no place for them."""
+    if named := os.environ.get("LAMBDASLIM_CACHE"):
+        return Path(named)
+    if sys.platform == "win32":
+        place = os.environ.get("LOCALAPPDATA")
+        return Path(place) / "lambdaslim" if place else None
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without one, as in many containers
+        return None
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "lambdaslim"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "lambdaslim"
 
 
 def vendor(given: argparse.Namespace, progress: Progress) -> Answer:

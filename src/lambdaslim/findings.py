@@ -49,6 +49,7 @@ KINDS: dict[str, Kind] = {
     "bytecode-no-interpreter": Kind(_WARNING, "No interpreter of the target; sources were kept."),
     "bytecode-required": Kind(_ERROR, "Sources have no bytecode, and it was required."),
     "bytecode-does-not-compile": Kind(_INFO, "A source does not compile; it was kept."),
+    "verification-failed": Kind(_ERROR, "What worked before slimming does not work after it."),
     "bytecode-crashed": Kind(_WARNING, "The compiler crashed or hung; the source was kept."),
     "bytecode-foreign": Kind(_WARNING, "Bytecode that the target cannot import."),
     "compat-platform": Kind(_ERROR, "Native files for macOS or Windows."),

@@ -30,16 +30,27 @@ from lambdaslim.errors import OutputError, SlimError, UsageError
 from lambdaslim.findings import Finding, Severity, demand_known
 from lambdaslim.knowledge import Knowledge
 from lambdaslim.limits import Upload
-from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
+from lambdaslim.passes import (
+    ALL,
+    DropProvided,
+    Exclude,
+    Pass,
+    PromoteBytecode,
+    StripBytecode,
+    StripMetadata,
+)
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.pipeline import Pipeline, Result
 from lambdaslim.scanner import StrPath, Symlinks, scan, scan_zip
 from lambdaslim.staging import recover, refuse_used
 from lambdaslim.target import Target
 from lambdaslim.tree import Tree
+from lambdaslim.verification import Checks, Verification, Verifier
 
 _PROJECTS = (".git", ".hg", ".svn", "pyproject.toml", "setup.py")
 _LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
+# Passes that promise that every module imports as before; what others remove may be missed.
+_KEEPING = tuple(one.name for one in (DropProvided, PromoteBytecode, StripBytecode, StripMetadata))
 _LIMIT_CODES = ("limit-unzipped", "limit-combined", "limit-zipped", "limit-layer-count")
 
 
@@ -52,7 +63,9 @@ class Slimmed:
         result: the tree before and after, every change with its reason, and what was kept.
         package: sizes and digests; its `path` is None if nothing was written.
         layers: the function's layers, which count towards the limit.
-        findings: of the passes, and of the checks against the runtime and the limits.
+        findings: of the passes, of the checks against the runtime and the limits, and of the
+            verification.
+        verification: what was compared before and after, None if nobody asked for it.
     """
 
     target: Target
@@ -60,6 +73,7 @@ class Slimmed:
     package: Package
     layers: tuple[Tree, ...] = field(repr=False)
     findings: tuple[Finding, ...]
+    verification: Verification | None = None
 
     @property
     def headroom(self) -> limits.Headroom:
@@ -70,6 +84,8 @@ class Slimmed:
 def _remedy(finding: Finding) -> str:
     if finding.code == "bytecode-required":
         return "to ship sources, do not ask for --require-bytecode (require_bytecode)"
+    if finding.code == "verification-failed":
+        return "keep what it needs with --keep (keep), or do not ask for --verify (verify)"
     if finding.code in _LIMIT_CODES:
         return "drop more, or allow it with --allow-oversize (allow_oversize)"
     return f"mend it, or allow it with --allow {finding.code} (allow)"
@@ -121,6 +137,8 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     root: str = TASK_ROOT,
     require_bytecode: bool = False,
     sources: StrPath | None = None,
+    verify: Checks | None = None,
+    cache: StrPath | None = None,
     dry_run: bool = False,
     progress: Callable[[str], object] = str,
 ) -> Slimmed:
@@ -154,11 +172,15 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         require_bytecode: refuse the package if sources stay for want of an interpreter.
         sources: a path that ends in `.zip`, for a companion with the removed sources, from which
             `Companion` restores tracebacks.
+        verify: compare what works before and after, by running it on this machine; a package in
+            which something does not work any more is refused.
+        cache: a directory that keeps what a verification has to install, for the next one.
         dry_run: write nothing.
         progress: called with one line before each step that takes time.
 
     Raises:
-        RefusedError: the package breaks a limit or does not fit the runtime; nothing was written.
+        RefusedError: the package breaks a limit, does not fit the runtime, or its verification
+            failed; nothing was written.
         SlimError: any other member of the family, for bad input or output.
     """
     lists = {"keep": keep, "drop": drop, "skip": skip, "layers": layers, "allow": allow}
@@ -201,11 +223,16 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     tree = scan(*directories, symlinks=symlinks)
     progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
     result = pipeline.run(tree)
-    progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
     fit = check_compatibility(
         result.after, target, layers=beside, distributions=result.distributions
     )
-    delivery = _Delivery(target, result, beside, upload, fit, refusal, _root(pipeline), sources)
+    # What cannot be loaded here or there needs no further proof.
+    checks = None if any(map(refusal, fit)) else verify
+    proof = _verified(result, target, checks, interpreter, cache, progress)
+    progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
+    delivery = _Delivery(
+        target, result, beside, upload, fit, refusal, _root(pipeline), sources, proof
+    )
     return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
 
@@ -227,6 +254,34 @@ def _paths(source: StrPath | Sequence[StrPath]) -> list[Path]:
         fix = "name a directory; '.' is the working directory"
         raise UsageError("an empty path is no source", fix=fix)
     return [Path(one) for one in several]
+
+
+def _verified(  # noqa: PLR0913, PLR0917 - what `slim` was given
+    result: Result,
+    target: Target,
+    checks: Checks | None,
+    interpreter: StrPath | None,
+    cache: StrPath | None,
+    progress: Callable[[str], object],
+) -> Verification | None:
+    """Compare both trees of a result; what a pass removed for good need not import."""
+    if checks is None:
+        return None
+    removed = {
+        change.path
+        for change in result.changes
+        if change.new_path is None and change.pass_name not in _KEEPING
+    }
+    with Verifier(
+        result.before,
+        target,
+        checks,
+        interpreter=interpreter,
+        cache=None if cache is None else Path(cache).absolute(),
+        removed=removed,
+        progress=progress,
+    ) as verifier:
+        return verifier.verify(result.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +437,7 @@ class _Delivery:
     refuses: _Refusal
     root: str
     companion: StrPath | None
+    proof: Verification | None
 
     def measured(self, output: StrPath | None) -> Slimmed:
         zipped = output is not None and _is_zip(output)
@@ -423,5 +479,13 @@ class _Delivery:
             upload=self.upload,
             distributions=self.result.distributions,
         )
-        findings = tuple(dict.fromkeys((*self.result.findings, *self.compatibility, *checks)))
-        return Slimmed(self.target, self.result, package, self.layers, findings)
+        checked = (*self.result.findings, *self.compatibility, *checks, *_broken(self.proof))
+        findings = tuple(dict.fromkeys(checked))
+        return Slimmed(self.target, self.result, package, self.layers, findings, self.proof)
+
+
+def _broken(proof: Verification | None) -> Iterator[Finding]:
+    if proof and proof.failures:
+        more = f" (and {len(proof.failures) - 1:,} more)" if len(proof.failures) > 1 else ""
+        what = f"does not work as before slimming: {proof.failures[0]}{more}"
+        yield Finding("verification-failed", what)

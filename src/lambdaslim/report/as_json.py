@@ -11,6 +11,7 @@ from lambdaslim import limits
 from lambdaslim.findings import Finding
 from lambdaslim.pipeline import Change
 from lambdaslim.report.facts import Outcome, by_pass, by_reason
+from lambdaslim.verification import Verification
 
 #: Grows when a key is renamed, removed or changes its meaning; new keys do not change it.
 VERSION = 1
@@ -54,6 +55,7 @@ def to_json(outcome: Outcome) -> str:
                 {"pass": row.name, "reason": row.reason, "paths": list(row.paths)}
                 for row in by_reason(result.kept)
             ],
+            "verification": verification_json(slimmed.verification),
             "findings": findings_json(slimmed.findings),
         }
     )
@@ -76,6 +78,18 @@ def findings_json(findings: Iterable[Finding]) -> list[dict[str, str | None]]:
         {"code": f.code, "severity": f.severity.value, "message": f.message, "path": f.path}
         for f in findings
     ]
+
+
+def verification_json(found: Verification | None) -> dict[str, Any] | None:
+    """Return a verification as a plain object, None if there was none."""
+    if found is None:
+        return None
+    return {
+        "python": found.python,
+        "checked": dict(found.checked),
+        "failures": [asdict(failure) for failure in found.failures],
+        "notes": list(found.notes),
+    }
 
 
 def dumps(document: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from lambdaslim.companion import removed_sources
 from lambdaslim.errors import printable
 from lambdaslim.findings import Finding, Severity
 from lambdaslim.report.facts import KeptRow, Outcome, by_pass, by_reason, total
+from lambdaslim.verification import Verification
 
 _MOST_ROWS = 20
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
@@ -22,6 +23,7 @@ def to_text(outcome: Outcome, *, colour: bool = False) -> str:
         _passes(outcome),
         _sizes(outcome),
         _kept(by_reason(outcome.slimmed.result.kept)),
+        verification_text(outcome.slimmed.verification),
         findings_text(outcome.slimmed.findings, colour=colour),
         _written(outcome),
     )
@@ -38,6 +40,20 @@ def findings_text(findings: Iterable[Finding], *, colour: bool = False) -> Itera
         if colour:
             label = f"\x1b[{_COLOURS[finding.severity]}m{label}\x1b[0m"
         yield f"  {label}: {printable(finding.message)}"
+
+
+def verification_text(found: Verification | None) -> Iterator[str]:
+    """Yield a line of counts, a line per failure and a line per note, nothing for None."""
+    if found is None:
+        return
+    counts = ", ".join(f"{kind} {count:,}" for kind, count in found.checked.items())
+    broken = f"{len(found.failures):,} broken" if found.failures else "nothing broken"
+    yield f"verified with Python {found.python}: {broken} (compared: {counts})"
+    for failure in found.failures[:_MOST_ROWS]:
+        yield f"  broken: {printable(str(failure))}"
+    if len(found.failures) > _MOST_ROWS:
+        yield f"  ... and {len(found.failures) - _MOST_ROWS:,} more (--json lists all)"
+    yield from (f"  note: {printable(note)}" for note in found.notes)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -1,22 +1,23 @@
 """A Lambda Runtime API on the loopback, and the real runtime client run against it.
 
 `awslambdaric` is the program that runs a handler on Lambda. It asks its Runtime API for the next
-event over HTTP and posts what the handler answered; here the API is a thread of the test. So a
+event over HTTP and posts what the handler answered; here the API is a thread of this process. So a
 package is run by the code that runs it in production, in an interpreter of its runtime's version.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import queue
+import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,7 +25,9 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 _PREFIX = "/2018-06-01/runtime/"
-_FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:packed"
+_NAME = "verified"
+_FUNCTION = f"arn:aws:lambda:us-east-1:123456789012:function:{_NAME}"
+_DEADLINE = 900.0
 
 # What the runtime's bootstrap does, seen from the package: it comes first on the path, its .pth
 # files are executed, the client and the provided packages come next, as they lie in
@@ -58,7 +61,33 @@ class NoAnswerError(Exception):
     """The client died, or was ended after the timeout, without having posted anything."""
 
 
-class FakeRuntimeApi:
+def function_environment(package: Path, scratch: Path) -> dict[str, str]:
+    """Return the variables that Lambda sets for a function, but for those of the runtime client.
+
+    Nothing of this process's own environment is among them. `package` stands for /var/task, and
+    `scratch` is what the function may write to.
+    """
+    return {
+        "LAMBDA_TASK_ROOT": str(package),
+        "LD_LIBRARY_PATH": str(package / "lib"),
+        "AWS_LAMBDA_FUNCTION_NAME": _NAME,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "LANG": "en_US.UTF-8",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "TZ": ":UTC",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+    }
+
+
+class RuntimeApi:
     """A Runtime API for one invocation at a time; a context manager that starts and stops it."""
 
     def __init__(self, client: Path, *, timeout: float = 60.0) -> None:
@@ -115,9 +144,15 @@ class FakeRuntimeApi:
         """
         self._server.expect(event)
         command = [python, "-I", "-S", "-B", "-c", _BOOTSTRAP, package, handler, self.client]
-        with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as log:
-            environment = self._environment(package, handler, Path(scratch))
-            environment |= variables or {}
+        # What a process that is being killed still writes there must not become our error.
+        scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        with scratch as directory, tempfile.TemporaryFile() as log:
+            environment = {
+                **function_environment(package, Path(directory)),
+                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_address[1]}",
+                "_HANDLER": handler,
+                **(variables or {}),
+            }
             arguments = [*map(str, command), *map(str, extra_path)]
             with _running(arguments, package, environment, log) as process:
                 posted = self._posted(process)
@@ -125,29 +160,6 @@ class FakeRuntimeApi:
                 raise NoAnswerError(f"nothing was posted; the client's log:\n{_text(log)}")
             kind, body = posted
             return Answer(kind, body, _text(log))
-
-    def _environment(self, package: Path, handler: str, scratch: Path) -> dict[str, str]:
-        """Return what Lambda sets; nothing of the test's own environment goes in."""
-        return {
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_address[1]}",
-            "_HANDLER": handler,
-            "LAMBDA_TASK_ROOT": str(package),
-            "LD_LIBRARY_PATH": str(package / "lib"),
-            "AWS_LAMBDA_FUNCTION_NAME": "packed",
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_REGION": "us-east-1",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "none",
-            "AWS_SECRET_ACCESS_KEY": "none",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "LANG": "en_US.UTF-8",
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "TZ": ":UTC",
-            "HOME": str(scratch),
-            "TMPDIR": str(scratch),
-        }
 
     def _posted(self, process: subprocess.Popen[bytes]) -> tuple[str, Any] | None:
         """Wait for the post, but not longer than the client lives."""
@@ -166,7 +178,7 @@ class FakeRuntimeApi:
 class _Server(ThreadingHTTPServer):
     """The state that the requests share: one event to hand out, and what was posted for it."""
 
-    # Closing waits for the threads, so that no socket outlives its test.
+    # Closing waits for the threads, so that no socket outlives the block.
     daemon_threads = False
 
     def expect(self, event: object) -> None:
@@ -181,9 +193,7 @@ class _Server(ThreadingHTTPServer):
         super().server_activate()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Report errors, save for a connection that broke because its client was killed."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
+        """Stay silent: a connection broke because its client was killed, or it spoke no HTTP."""
 
 
 class _Requests(BaseHTTPRequestHandler):
@@ -193,7 +203,7 @@ class _Requests(BaseHTTPRequestHandler):
 
     @property
     def _shared(self) -> _Server:
-        assert isinstance(self.server, _Server)
+        assert isinstance(self.server, _Server)  # noqa: S101 - RuntimeApi makes no other
         return self.server
 
     def do_GET(self) -> None:
@@ -208,13 +218,12 @@ class _Requests(BaseHTTPRequestHandler):
             self._shared.finished.wait()
             self.close_connection = True
             return
-        deadline = int((time.time() + 60) * 1000)
         self._answer(
             200,
             event,
             {
                 "Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()),
-                "Lambda-Runtime-Deadline-Ms": str(deadline),
+                "Lambda-Runtime-Deadline-Ms": str(int((time.time() + _DEADLINE) * 1000)),
                 "Lambda-Runtime-Invoked-Function-Arn": _FUNCTION,
             },
         )
@@ -224,7 +233,7 @@ class _Requests(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         kind = "init/error" if self.path.endswith("init/error") else self.path.rpartition("/")[2]
         self._answer(202, b'{"status": "OK"}')
-        self._shared.posted.put((kind, json.loads(body)))
+        self._shared.posted.put((kind, _decoded(body)))
 
     def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
@@ -236,7 +245,7 @@ class _Requests(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Stay silent: pytest shows what a failing test needs."""
+        """Stay silent: the answer tells what went wrong."""
 
 
 @contextmanager
@@ -251,12 +260,23 @@ def _running(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         yield process
     finally:
-        process.kill()
+        # With what the handler has started.
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _decoded(body: bytes) -> Any:  # noqa: ANN401 - what JSON may hold
+    text = body.decode("utf-8", "replace")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _text(log: IO[bytes]) -> str:
