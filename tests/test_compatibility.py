@@ -483,6 +483,15 @@ def test_real_wheels(
     assert errors == ({code} if code else set())
 
 
+def test_a_slimmed_distribution_is_no_placeholder(tmp_path: Path) -> None:
+    """Its sources have become bytecode, whether it is called 0.0.7 or not."""
+    small = dist("small", "0.0.7", {"small/__init__.py": "x = 1\n"})
+    place = on_disk(tree_from(small, dist("big", requires=["small>=0.0.2"])), tmp_path / "s")
+    slimmed = lambdaslim.slim(place, tmp_path / "o.zip", runtime="python3.11", dry_run=True)
+    assert "small/__init__.pyc" in slimmed.result.after
+    assert [one.code for one in slimmed.findings if one.code.startswith("compat")] == []
+
+
 @pytest.mark.network
 def test_the_placeholder_that_pip_chose(tmp_path: Path) -> None:
     """A single --platform tag made pip take it for the real one."""

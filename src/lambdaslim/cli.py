@@ -182,6 +182,8 @@ def _add_slimming(parser: argparse.ArgumentParser, *, runtime_required: bool) ->
     add("--symlinks", default="refuse", choices=("refuse", "inside", "follow"), help=text)
     _add_bytecode(parser)
     add("--verify", action="store_true", help="refuse a package in which less works than before")
+    text = "if the verification fails, keep the fewest files that make it pass (implies --verify)"
+    add("--heal", action="store_true", help=text)
     _add_checks(parser)
     add("--dry-run", action="store_true", help="report, but write nothing")
     _add_json(parser)

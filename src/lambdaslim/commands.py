@@ -88,6 +88,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             root=given.root,
             require_bytecode=given.require_bytecode,
             sources=given.sources,
+            heal=given.heal,
             verify=_checks(given),
             cache=_cache(),
             dry_run=given.dry_run,
@@ -249,8 +250,8 @@ def _checks(given: argparse.Namespace) -> verification.Checks | None:
     """Return what is to be compared; None if `pack` was asked for no verification."""
     if given.event is not None and given.handler is None:
         raise UsageError("is for a handler", where=given.event, fix="name it with --handler")
-    asked = (given.handler, given.run, given.timeout, given.client)
-    if not getattr(given, "verify", True) and all(one is None for one in asked):
+    asked = (given.handler, given.run, given.timeout, given.client, getattr(given, "heal", None))
+    if not getattr(given, "verify", True) and not any(one not in (None, False) for one in asked):
         return None
     return verification.Checks(
         handler=given.handler,

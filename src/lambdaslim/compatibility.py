@@ -40,6 +40,7 @@ def check_compatibility(
     *,
     layers: Sequence[Tree] = (),
     distributions: Distributions | None = None,
+    scanned: Tree | None = None,
 ) -> tuple[Finding, ...]:
     """Return what stands against running a tree on a target; nothing means that it fits.
 
@@ -51,13 +52,14 @@ def check_compatibility(
         layers: the files of each layer of the function, which may hold what the package needs.
         distributions: who owns what (read from the tree by default). Give those of the scanned
             tree with a slimmed one: they know the wheels' tags.
+        scanned: the tree before slimming (default: the same), which tells empty distributions.
 
     Raises:
         ChangedError: a file of the tree changed since the scan.
     """
     known = Distributions.read(tree) if distributions is None else distributions
     found = _aggregated(_Natives(tree, target, tuple(layers), known).faults(), target)
-    installed = Installed(tree, target, known, layers)
+    installed = Installed(tree, target, known, layers, scanned or tree)
     bytecode = foreign_bytecode(tree, target.runtime)
     return (*found, *bytecode, *installed.findings(Knowledge.bundled()))
 

@@ -25,13 +25,14 @@ class Installed:
     """What is installed in a package, beside its layers and on its runtime.
 
     `distributions` are those of the package as it was scanned. What was left out of it on purpose
-    since then counts as installed, but its own requirements do not count.
+    since then counts as installed, but its own requirements do not count. `scanned` is that tree.
     """
 
     tree: Tree
     target: Target
     distributions: Distributions
-    layers: Sequence[Tree] = ()
+    layers: Sequence[Tree]
+    scanned: Tree
 
     def findings(self, knowledge: Knowledge) -> Iterator[Finding]:
         """Yield what is lacking, per distribution."""
@@ -108,7 +109,7 @@ class Installed:
     def _is_empty(self, one: Distribution) -> bool:
         inside = f"{one.metadata}/"
         own = (path for path in one.files if not path.startswith(inside))
-        return not any(path in self.tree and self.tree[path].size for path in own)
+        return not any(path in self.scanned and self.scanned[path].size for path in own)
 
     def _demands_on(self, wanted: Distribution) -> Iterator[tuple[Distribution, Requirement]]:
         for one in self._remaining:

@@ -30,27 +30,18 @@ from lambdaslim.errors import OutputError, SlimError, UsageError
 from lambdaslim.findings import Finding, Severity, demand_known
 from lambdaslim.knowledge import Knowledge
 from lambdaslim.limits import Upload
-from lambdaslim.passes import (
-    ALL,
-    DropProvided,
-    Exclude,
-    Pass,
-    PromoteBytecode,
-    StripBytecode,
-    StripMetadata,
-)
+from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.pipeline import Pipeline, Result
+from lambdaslim.proving import Diagnosis, Proved, prove
 from lambdaslim.scanner import StrPath, Symlinks, scan, scan_zip
 from lambdaslim.staging import recover, refuse_used
 from lambdaslim.target import Target
 from lambdaslim.tree import Tree
-from lambdaslim.verification import Checks, Verification, Verifier
+from lambdaslim.verification import Checks, Verification
 
 _PROJECTS = (".git", ".hg", ".svn", "pyproject.toml", "setup.py")
 _LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
-# Passes that promise that every module imports as before; what others remove may be missed.
-_KEEPING = tuple(one.name for one in (DropProvided, PromoteBytecode, StripBytecode, StripMetadata))
 _LIMIT_CODES = ("limit-unzipped", "limit-combined", "limit-zipped", "limit-layer-count")
 
 
@@ -66,6 +57,7 @@ class Slimmed:
         findings: of the passes, of the checks against the runtime and the limits, and of the
             verification.
         verification: what was compared before and after, None if nobody asked for it.
+        diagnosis: what has to be kept if the verification failed, or was kept by healing.
     """
 
     target: Target
@@ -74,6 +66,7 @@ class Slimmed:
     layers: tuple[Tree, ...] = field(repr=False)
     findings: tuple[Finding, ...]
     verification: Verification | None = None
+    diagnosis: Diagnosis | None = None
 
     @property
     def headroom(self) -> limits.Headroom:
@@ -85,7 +78,7 @@ def _remedy(finding: Finding) -> str:
     if finding.code == "bytecode-required":
         return "to ship sources, do not ask for --require-bytecode (require_bytecode)"
     if finding.code == "verification-failed":
-        return "keep what it needs with --keep (keep), or do not ask for --verify (verify)"
+        return "keep what it needs (keep), or let that be done with --heal (heal)"
     if finding.code in _LIMIT_CODES:
         return "drop more, or allow it with --allow-oversize (allow_oversize)"
     return f"mend it, or allow it with --allow {finding.code} (allow)"
@@ -138,6 +131,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     require_bytecode: bool = False,
     sources: StrPath | None = None,
     verify: Checks | None = None,
+    heal: bool = False,
     cache: StrPath | None = None,
     dry_run: bool = False,
     progress: Callable[[str], object] = str,
@@ -174,6 +168,8 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
             `Companion` restores tracebacks.
         verify: compare what works before and after, by running it on this machine; a package in
             which something does not work any more is refused.
+        heal: if the verification fails, keep the fewest files that make it pass; without it the
+            refusal names them all the same.
         cache: a directory that keeps what a verification has to install, for the next one.
         dry_run: write nothing.
         progress: called with one line before each step that takes time.
@@ -191,16 +187,13 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     limits.check_upload(upload)
     if in_place == (output is not None):
         raise UsageError("either an output or in_place is needed", fix="give one of the two")
+    if heal and verify is None:
+        raise UsageError("healing needs a verification", where="heal", fix="ask for one too")
     target = Target.of(runtime, architecture)
     options = _Promotion(interpreter, bytecode, optimize, root, require_bytecode)
+    options.refuse_contradictions(skip)
     if passes is not None:
         options.refuse_any()
-    if bytecode == "none" and optimize:
-        what = "bytecode is optimised, and asked to be left out"
-        raise UsageError(what, fix="leave out one of the two")
-    if require_bytecode and PromoteBytecode.name in skip:
-        what = "bytecode is required, and the pass that makes it is left out"
-        raise UsageError(what, where=PromoteBytecode.name, fix="leave out one of the two")
     chosen = options.preset(preset, target) if passes is None else tuple(passes)
     # The classic recipe is there to be compared with, so nothing may mend it.
     classic = passes is None and preset == "classic"
@@ -222,17 +215,19 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     beside = tuple(load(path) for path in layers)
     tree = scan(*directories, symlinks=symlinks)
     progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
+    fitting = partial(check_compatibility, target=target, layers=beside, scanned=tree)
     result = pipeline.run(tree)
-    fit = check_compatibility(
-        result.after, target, layers=beside, distributions=result.distributions
-    )
+    fit = fitting(result.after, distributions=result.distributions)
+    proved = None
     # What cannot be loaded here or there needs no further proof.
-    checks = None if any(map(refusal, fit)) else verify
-    proof = _verified(result, target, checks, interpreter, cache, progress)
+    if verify is not None and not any(map(refusal, fit)):
+        run_with = partial(prove, interpreter=interpreter, cache=cache, progress=progress)
+        proved = run_with(pipeline, result, target, verify, healing=heal)
+        result = proved.result
+        fit = fitting(result.after, distributions=result.distributions)
     progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
-    delivery = _Delivery(
-        target, result, beside, upload, fit, refusal, _root(pipeline), sources, proof
-    )
+    root = _root(pipeline)
+    delivery = _Delivery(target, result, beside, upload, fit, refusal, root, sources, proved)
     return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
 
@@ -256,34 +251,6 @@ def _paths(source: StrPath | Sequence[StrPath]) -> list[Path]:
     return [Path(one) for one in several]
 
 
-def _verified(  # noqa: PLR0913, PLR0917 - what `slim` was given
-    result: Result,
-    target: Target,
-    checks: Checks | None,
-    interpreter: StrPath | None,
-    cache: StrPath | None,
-    progress: Callable[[str], object],
-) -> Verification | None:
-    """Compare both trees of a result; what a pass removed for good need not import."""
-    if checks is None:
-        return None
-    removed = {
-        change.path
-        for change in result.changes
-        if change.new_path is None and change.pass_name not in _KEEPING
-    }
-    with Verifier(
-        result.before,
-        target,
-        checks,
-        interpreter=interpreter,
-        cache=None if cache is None else Path(cache).absolute(),
-        removed=removed,
-        progress=progress,
-    ) as verifier:
-        return verifier.verify(result.after)
-
-
 @dataclass(frozen=True, slots=True)
 class _Promotion:
     """The options that a preset hands to the pass that compiles."""
@@ -293,6 +260,15 @@ class _Promotion:
     optimize: Level
     root: str
     require_bytecode: bool
+
+    def refuse_contradictions(self, skip: Sequence[str]) -> None:
+        """Raise `UsageError` for options that ask for bytecode and for none."""
+        fix = "leave out one of the two"
+        if self.bytecode == "none" and self.optimize:
+            raise UsageError("bytecode is optimised, and asked to be left out", fix=fix)
+        if self.require_bytecode and PromoteBytecode.name in skip:
+            what = "bytecode is required, and the pass that makes it is left out"
+            raise UsageError(what, where=PromoteBytecode.name, fix=fix)
 
     def refuse_any(self) -> None:
         """Raise `UsageError` for an option that was given beside passes of one's own."""
@@ -437,7 +413,7 @@ class _Delivery:
     refuses: _Refusal
     root: str
     companion: StrPath | None
-    proof: Verification | None
+    proved: Proved | None
 
     def measured(self, output: StrPath | None) -> Slimmed:
         zipped = output is not None and _is_zip(output)
@@ -479,13 +455,15 @@ class _Delivery:
             upload=self.upload,
             distributions=self.result.distributions,
         )
-        checked = (*self.result.findings, *self.compatibility, *checks, *_broken(self.proof))
+        checked = (*self.result.findings, *self.compatibility, *checks, *_broken(self.proved))
         findings = tuple(dict.fromkeys(checked))
-        return Slimmed(self.target, self.result, package, self.layers, findings, self.proof)
+        proof = self.proved.verification if self.proved else None
+        diagnosis = self.proved.diagnosis if self.proved else None
+        return Slimmed(self.target, self.result, package, self.layers, findings, proof, diagnosis)
 
 
-def _broken(proof: Verification | None) -> Iterator[Finding]:
-    if proof and proof.failures:
-        more = f" (and {len(proof.failures) - 1:,} more)" if len(proof.failures) > 1 else ""
-        what = f"does not work as before slimming: {proof.failures[0]}{more}"
+def _broken(proved: Proved | None) -> Iterator[Finding]:
+    if proved and (failures := proved.verification.failures):
+        more = f" (and {len(failures) - 1:,} more)" if len(failures) > 1 else ""
+        what = f"does not work as before slimming: {failures[0]}{more}"
         yield Finding("verification-failed", what)

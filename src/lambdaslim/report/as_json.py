@@ -56,6 +56,7 @@ def to_json(outcome: Outcome) -> str:
                 for row in by_reason(result.kept)
             ],
             "verification": verification_json(slimmed.verification),
+            "diagnosis": None if slimmed.diagnosis is None else asdict(slimmed.diagnosis),
             "findings": findings_json(slimmed.findings),
         }
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from lambdaslim import limits
 from lambdaslim.companion import removed_sources
 from lambdaslim.errors import printable
 from lambdaslim.findings import Finding, Severity
+from lambdaslim.proving import Diagnosis
 from lambdaslim.report.facts import KeptRow, Outcome, by_pass, by_reason, total
 from lambdaslim.verification import Verification
 
@@ -24,6 +27,7 @@ def to_text(outcome: Outcome, *, colour: bool = False) -> str:
         _sizes(outcome),
         _kept(by_reason(outcome.slimmed.result.kept)),
         verification_text(outcome.slimmed.verification),
+        diagnosis_text(outcome.slimmed.diagnosis),
         findings_text(outcome.slimmed.findings, colour=colour),
         _written(outcome),
     )
@@ -54,6 +58,23 @@ def verification_text(found: Verification | None) -> Iterator[str]:
     if len(found.failures) > _MOST_ROWS:
         yield f"  ... and {len(found.failures) - _MOST_ROWS:,} more (--json lists all)"
     yield from (f"  note: {printable(note)}" for note in found.notes)
+
+
+def diagnosis_text(found: Diagnosis | None) -> Iterator[str]:
+    """Yield what has to be kept, as lines of a configuration and as options."""
+    if found is None:
+        return
+    if found.keep:
+        done = "these lines mend it" if found.mended else "these lines mend a part of it"
+        least = "" if found.minimal else "; fewer may do"
+        yield f"diagnosis: {done} ({found.calls:,} packages were tried{least})"
+        yield "  [tool.lambdaslim]"
+        yield "  keep = ["
+        yield from (f"      {json.dumps(line)}," for line in found.keep)
+        yield "  ]"
+        yield f"  or: {' '.join(f'--keep {shlex.quote(line)}' for line in found.keep)}"
+    if found.why is not None:
+        yield f"diagnosis: {printable(found.why)}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
