@@ -156,7 +156,7 @@ class _Run:
             return None
         if line := self.context.keep.match(edit.path):
             return f"the keep pattern {line!r}"
-        if rule := self.context.rule(step.name, edit.path):
+        if rule := self.context.rule(step.name, edit.path, self.tree):
             return rule.why
         return None
 

@@ -7,16 +7,18 @@ from, and why, with evidence. Code never asks for a distribution by name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from lambdaslim.errors import DataError, SlimError
 from lambdaslim.patterns import Patterns
+
+_OPTIONAL = {"check", "scope", "containing"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class KeepRule:
         reason: one clause, shown in reports.
         evidence: a link to where the need is seen.
         checked: versions the rule was tried with.
+        check: statements that fail, with one of those versions, where the rule does not hold.
+        scope: "own" for files of the distribution; "user" for files of the user's own code, which
+            the distribution reads: `paths` then start at the top of the tree.
+        containing: a text that is in the files, "" for any.
     """
 
     distribution: str
@@ -40,6 +46,9 @@ class KeepRule:
     reason: str
     evidence: str
     checked: tuple[str, ...]
+    check: str = ""
+    scope: Literal["own", "user"] = "own"
+    containing: str = ""
 
     @property
     def why(self) -> str:
@@ -135,7 +144,9 @@ def _tables(text: str, name: str) -> dict[str, Any]:
 
 def _check(row: Mapping[str, Any], kind: type[KeepRule | BinaryRule], where: str) -> None:
     """Refuse a row without what every kind of rule states."""
-    if wrong := sorted(set(kind.__dataclass_fields__) ^ set(row)):
+    known = {one.name for one in fields(kind)}
+    needed = known - _OPTIONAL
+    if wrong := sorted((needed - set(row)) | (set(row) - known)):
         raise _malformed(where, f"missing or unknown key {wrong[0]!r}")
     if row["distribution"] != canonicalize_name(row["distribution"]):
         raise _malformed(where, f"{row['distribution']!r} is not normalised")
@@ -164,6 +175,10 @@ def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
     _check(row, KeepRule, where)
     if isinstance(row["passes"], str) or isinstance(row["checked"], str) or not row["passes"]:
         raise _malformed(where, "passes and checked are lists, and passes is not empty")
+    if row.get("scope", "own") not in ("own", "user"):
+        raise _malformed(where, "scope is neither own nor user")
+    if not row.get("check"):
+        raise _malformed(where, "check is missing: no rule without what shows its need")
     try:
         return KeepRule(
             distribution=str(row["distribution"]),
@@ -173,6 +188,9 @@ def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
             reason=str(row["reason"]),
             evidence=str(row["evidence"]),
             checked=tuple(row["checked"]),
+            check=str(row["check"]),
+            scope=row.get("scope", "own"),
+            containing=str(row.get("containing", "")),
         )
     except (InvalidSpecifier, SlimError, TypeError) as error:
         raise _malformed(where, str(error)) from error

@@ -38,12 +38,15 @@ class Context:
         """Return what code of `tree` needs, None if nobody wants to know."""
         return Hazards(tree, self.distributions, self._signs) if self.hazards else None
 
-    def rule(self, name: str, path: str) -> KeepRule | None:
-        """Return the keep-rule that forbids the pass `name` to touch `path`, if there is one."""
+    def rule(self, name: str, path: str, tree: Tree) -> KeepRule | None:
+        """Return the keep-rule that forbids the pass `name` to touch a file of `tree`, or None."""
         for rule, prefix in self._rules:
             below = path.startswith(prefix) and name in rule.passes
             if below and rule.paths.match(path.removeprefix(prefix)) is not None:
-                return rule
+                theirs = rule.scope == "own" or self.distributions.owner(path) is None
+                text = rule.containing.encode()
+                if theirs and (not text or text in tree[path].read()):
+                    return rule
         return None
 
     @cached_property
@@ -53,7 +56,7 @@ class Context:
         Its files are told by their paths and not by its RECORD, which a slimmed tree has no more.
         """
         return tuple(
-            (rule, f"{one.root}/" if one.root else "")
+            (rule, f"{one.root}/" if one.root and rule.scope == "own" else "")
             for one in self.distributions.every
             for rule in self.knowledge.keep
             if rule.concerns(one.name, one.version)

@@ -126,7 +126,7 @@ class PromoteBytecode:
             return ""
         if line := context.keep.match(path):
             return f"the keep pattern {line!r}"
-        if rule := context.rule(self.name, path):
+        if rule := context.rule(self.name, path, tree):
             return rule.why
         if self.importable_only and not _importable(_inside(path, context), path, tree):
             return _DATA

@@ -55,7 +55,7 @@ class StripTests:
     def _forbidden(self, directory: str, found: _Search, context: Context) -> str | None:
         """Return why a directory stays whatever the imports are."""
         for path in found.directories[directory]:
-            if rule := context.rule(self.name, path):
+            if rule := context.rule(self.name, path, found.tree):
                 return rule.why
         return found.whole_payload(directory)
 
