@@ -11,8 +11,10 @@ import os
 import queue
 import struct
 import subprocess
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ from lambdaslim.interpreters import Interpreter
 TASK_ROOT = "/var/task"
 #: Bytes before the payload of an answer: one for its kind, four for its size.
 _ANSWER_HEAD = 5
+# Jobs that a process is given, and bytes of one that are sure to fit into an empty pipe.
+_AT_ONCE = 2
+_AHEAD = 60_000 if sys.platform == "linux" else 0
 # Seconds between two looks at the processes.
 _TICK = 0.5
 _CRASHED = "the compiler crashed on this source, twice"
@@ -96,7 +101,8 @@ _Make = Callable[["queue.SimpleQueue[Source]"], "_Worker"]
 
 def _answers(make: _Make, sources: Sequence[Source], workers: int) -> dict[str, Compiled]:
     jobs: queue.SimpleQueue[Source] = queue.SimpleQueue()
-    for source in sources:
+    # The largest first, so that none is left to one process at the end.
+    for source in sorted(sources, key=lambda source: -len(source.data)):
         jobs.put(source)
     team = [make(jobs) for _ in range(max(1, min(workers, len(sources))))]
     for worker in team:
@@ -120,7 +126,11 @@ def _demand_an_answer(make: _Make, interpreter: Interpreter) -> None:
 
 
 class _Worker(threading.Thread):
-    """Feeds one process with jobs of the common queue, one at a time."""
+    """Feeds one process with jobs of the common queue.
+
+    While the process compiles one source, the next one lies in its pipe already, so that it never
+    waits.
+    """
 
     def __init__(
         self,
@@ -136,7 +146,10 @@ class _Worker(threading.Thread):
         self.jobs = jobs
         self.answers: dict[str, Compiled] = {}
         self.failure: BaseException | None = None
-        # The process at work and when it should be done, None between two sources.
+        # What the process has been given and not answered, and a job that has to wait for that.
+        self._given: deque[Source] = deque()
+        self._next: Source | None = None
+        # The process at work and when its answer is due, None between two answers.
         self._at_work: tuple[subprocess.Popen[bytes], float] | None = None
 
     def watch(self) -> None:
@@ -149,22 +162,52 @@ class _Worker(threading.Thread):
         process = None
         try:
             process = self._spawn()
-            while True:
-                source = self.jobs.get_nowait()
+            while self._give(process):
+                source = self._given[0]
                 latest = time.monotonic() + _PATIENCE + len(source.data) / _SLOWEST
                 self._at_work = process, latest
-                self.answers[source.path] = answer = self._ask(process, source)
+                self.answers[source.path] = answer = self._received(process)
                 self._at_work = None
-                if process.poll() is not None or answer.crashed:
+                self._given.popleft()
+                if answer.crashed:
+                    self._take_back()
                     _end(process)
                     process = self._spawn()
-        except queue.Empty:
-            pass
         except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
             self.failure = error
         finally:
             if process is not None:
                 _end(process)
+
+    def _give(self, process: subprocess.Popen[bytes]) -> bool:
+        """Give the process what it can take; return whether it has anything to do."""
+        while len(self._given) < _AT_ONCE and (source := self._taken()):
+            name = f"{self.root}/{source.path}".encode()
+            head = struct.pack("<II", len(name), len(source.data))
+            job = head + name + source.data
+            # A job that does not fit into the pipe would wait for a process that waits for us.
+            if self._given and len(job) > _AHEAD:
+                self._next = source
+                break
+            self._given.append(source)
+            assert process.stdin is not None  # noqa: S101 - we asked for pipes
+            with suppress(OSError):  # seen as a crash when there is no answer
+                process.stdin.write(job)
+                process.stdin.flush()
+        return bool(self._given)
+
+    def _taken(self) -> Source | None:
+        source, self._next = self._next, None
+        if source is None:
+            with suppress(queue.Empty):
+                source = self.jobs.get_nowait()
+        return source
+
+    def _take_back(self) -> None:
+        """Let others have what a process that crashed was given beyond the source at fault."""
+        for source in self._given:
+            self.jobs.put(source)
+        self._given.clear()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [str(self.interpreter.executable), *_FLAGS, str(_WORKER), str(self.optimize)]
@@ -178,16 +221,8 @@ class _Worker(threading.Thread):
         except OSError as error:
             raise self._failed(f"cannot be run: {error}") from error
 
-    def _ask(self, process: subprocess.Popen[bytes], source: Source) -> Compiled:
-        assert process.stdin is not None  # noqa: S101 - we asked for pipes
+    def _received(self, process: subprocess.Popen[bytes]) -> Compiled:
         assert process.stdout is not None  # noqa: S101 - we asked for pipes
-        name = f"{self.root}/{source.path}".encode()
-        try:
-            head = struct.pack("<II", len(name), len(source.data))
-            process.stdin.write(head + name + source.data)
-            process.stdin.flush()
-        except OSError:
-            return self._crash()
         head = process.stdout.read(_ANSWER_HEAD)
         size = int.from_bytes(head[1:], "little")
         payload = process.stdout.read(size)
