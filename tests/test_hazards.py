@@ -69,6 +69,12 @@ def test_sources_that_are_named_and_opened_stay() -> None:
     assert sources(package("cv", CV2)) == {f"cv/{path}" for path in expected}
 
 
+def test_a_source_that_is_named_by_its_place_stays() -> None:
+    files = {"__init__.py": "v = 1", "b/__init__.py": "", "b/c.py": "open(d + '/../__init__.py')"}
+    files["b/version.py"] = "open(join(here, '../__init__.py'))"
+    assert sources(package("pkg", files)) == {"pkg/__init__.py", "pkg/b/version.py"}
+
+
 def test_only_those_of_the_same_distribution() -> None:
     assert "b/config.py" not in sources(package("cv", CV2), package("b", {"config.py": ""}))
 

@@ -37,6 +37,8 @@ def test_reading_sources(source: str, calls: tuple[str, ...]) -> None:
         ("open('config-{}.{}.py'.format(*v))", {"config-*.*.py"}),
         ("open(f'config-{major}.py')", {"config-*.py"}),
         ("open('%s_gen.py' % name)", {"*_gen.py"}),
+        ("open(join(HERE, '../__init__.py'))", {"../__init__.py"}),
+        ("exists('{}/__init__.py'.format(name))", set()),
         ("'''See config.py'''\nopen(x)", set()),
         ("log('look into config.py'); open(x)", set()),
         ("raise ValueError('config.py')", set()),

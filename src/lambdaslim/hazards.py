@@ -13,7 +13,7 @@ import fnmatch
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from posixpath import dirname
+from posixpath import dirname, normpath
 
 from lambdaslim.distributions import Distribution, Distributions, normalised
 from lambdaslim.imports import mentions
@@ -128,7 +128,11 @@ class Hazards:
                     yield path, f"it names {name} and opens files"
 
     def _matching(self, name: str, path: str) -> Iterator[str]:
-        """Yield the sources near `path` that end in a glob of parts."""
+        """Yield the sources near `path` that end in a glob of parts, or lie there from its place."""
+        if name.startswith("."):
+            place = normpath(f"{dirname(path)}/{name}")
+            yield from [place] if place in self._tree else []
+            return
         last = name.rpartition("/")[2]
         stems = self._by_name(path)
         names = fnmatch.filter(stems, last) if "*" in last else [last] if last in stems else []

@@ -290,10 +290,13 @@ class _Reading:
             self._tests(place, text)
 
     def _source_name(self, text: str) -> None:
-        if _ANY_STEM.fullmatch(text.rpartition("/")[2].removesuffix(".py")):
-            self.composes = True
+        directory, _, name = text.rpartition("/")
+        known = not _ANY_STEM.fullmatch(name.removesuffix(".py"))
+        # "../__init__.py" is a name too: it says where.
+        if known or (directory and "*" not in directory):
+            self.file_names.add(text)
         else:
-            self.file_names.add(text.lstrip("./"))
+            self.composes = True
 
     def _tests(self, place: int, text: str) -> None:
         """Note a path below tests, of one literal or of literals that are joined."""
