@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lambdaslim import __version__
-from lambdaslim.errors import SlimError, VendorError, printable
+from lambdaslim.errors import SlimError, UsageError, VendorError, printable
 
 _OK, _FAILED, _USAGE, _VENDORING = 0, 1, 2, 3
 _EXIT_CODES = """\
@@ -57,7 +57,7 @@ def _terminated(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - the h
 
 def _answer(given: argparse.Namespace) -> int:
     # Here, so that --help and --version answer at once.
-    from lambdaslim import commands  # noqa: PLC0415
+    from lambdaslim import commands, config  # noqa: PLC0415
 
     function = {
         "pack": commands.pack,
@@ -69,6 +69,11 @@ def _answer(given: argparse.Namespace) -> int:
         "passes": commands.list_passes,
         "runtimes": commands.list_runtimes,
     }[given.command]
+    if given.command in ("pack", "slim"):
+        config.complete(given)
+        if given.command == "pack" and given.runtime is None:
+            fix = "name the Lambda runtime, like python3.13"
+            raise UsageError("is needed", where="--runtime", fix=fix)
     answer = function(given, _progress)
     _write(answer.text)
     if answer.note:
@@ -151,8 +156,9 @@ def _add_pack(commands: _Commands) -> None:
     parser = commands.add_parser("pack", help="slim directories into a zip", description=text)
     parser.add_argument("source", nargs="+", metavar="SRC", help="a directory; several overlay")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.zip", help="the zip to write")
-    _add_slimming(parser, runtime_required=True)
+    _add_slimming(parser, default_runtime="")
     _add_upload(parser)
+    _leave_open(parser)
 
 
 def _add_slim(commands: _Commands) -> None:
@@ -162,11 +168,20 @@ def _add_slim(commands: _Commands) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--to", metavar="DIR", help="the directory to write (new or empty)")
     where.add_argument("--in-place", action="store_true", help="replace SRC itself, at the end")
-    _add_slimming(parser, runtime_required=False)
+    _add_slimming(parser, default_runtime=" (default: the running Python's)")
+    _leave_open(parser)
 
 
-def _add_slimming(parser: argparse.ArgumentParser, *, runtime_required: bool) -> None:
-    _add_target(parser, required=runtime_required)
+def _leave_open(parser: argparse.ArgumentParser) -> None:
+    """Give no defaults to what a configuration may say, see `config.complete`."""
+    names = ("runtime", "arch", "preset", "strict", "bytecode", "optimize", "upload")
+    parser.set_defaults(**dict.fromkeys(names))
+
+
+def _add_slimming(parser: argparse.ArgumentParser, *, default_runtime: str) -> None:
+    text = f"the Lambda runtime, like python3.13{default_runtime}"
+    parser.add_argument("--runtime", metavar="NAME", help=text)
+    _add_architecture(parser)
     add = parser.add_argument
     add("--preset", default="safe", metavar="NAME", help="safe (default) or classic")
     _add_many(parser, "--keep", "PATTERN", "gitignore pattern of files that no pass may touch")
@@ -185,6 +200,8 @@ def _add_slimming(parser: argparse.ArgumentParser, *, runtime_required: bool) ->
     text = "if the verification fails, keep the fewest files that make it pass (implies --verify)"
     add("--heal", action="store_true", help=text)
     _add_checks(parser)
+    text = "a pyproject.toml with [tool.lambdaslim] (default: that of the working directory)"
+    add("--config", metavar="FILE", help=text)
     add("--dry-run", action="store_true", help="report, but write nothing")
     _add_json(parser)
 
@@ -235,7 +252,7 @@ def _add_verify(commands: _Commands) -> None:
     text = "a directory or zip from before slimming; several directories overlay"
     add("before", nargs="+", metavar="BEFORE", help=text)
     add("--after", required=True, metavar="ZIP|DIR", help="what slimming made of it")
-    _add_target(parser, required=True)
+    _add_target(parser)
     _add_checks(parser)
     text = "gitignore pattern of files that were left out on purpose"
     _add_many(parser, "--removed", "PATTERN", text)
@@ -262,14 +279,13 @@ def _add_vendor(commands: _Commands) -> None:
     _add_many(parser, "-r", "FILE", "a requirements file", dest="requirement_file")
     add("--into", required=True, metavar="DIR", help="the directory to fill (new or empty)")
     add("--installer", default="auto", choices=("auto", "uv", "pip"), help="default: uv, else pip")
-    _add_target(parser, required=True)
+    _add_target(parser)
     _add_json(parser)
 
 
-def _add_target(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    note = "" if required else " (default: the running Python's)"
-    text = f"the Lambda runtime, like python3.13{note}"
-    parser.add_argument("--runtime", required=required, metavar="NAME", help=text)
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    text = "the Lambda runtime, like python3.13"
+    parser.add_argument("--runtime", required=True, metavar="NAME", help=text)
     _add_architecture(parser)
 
 

@@ -77,7 +77,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             knowledge=given.knowledge,
             hazards=given.hazards,
             layers=given.layer,
-            upload=getattr(given, "upload", "direct"),
+            upload=given.upload or "direct",
             allow_oversize=given.allow_oversize,
             allow=given.allow if given.strict else (*given.allow, *OF_THE_SYSTEM),
             strict=given.strict,

@@ -80,6 +80,10 @@ class UsageError(SlimError):
     """Options that do not fit together, or name something that does not exist."""
 
 
+class ConfigError(SlimError):
+    """A configuration that cannot be read, or holds an unknown key or a value of a wrong type."""
+
+
 class PlanError(SlimError):
     """A pass planned an edit that cannot be applied (an unknown path, two edits of one path)."""
 

@@ -128,7 +128,7 @@ class Hazards:
                     yield path, f"it names {name} and opens files"
 
     def _matching(self, name: str, path: str) -> Iterator[str]:
-        """Yield the sources near `path` that end in a glob of parts, or lie there from its place."""
+        """Yield the sources near `path` that end in a glob of parts, or lie at "../x.py"."""
         if name.startswith("."):
             place = normpath(f"{dirname(path)}/{name}")
             yield from [place] if place in self._tree else []
