@@ -68,9 +68,8 @@ def test_healing_writes_what_passes(fragile: Path, tmp_path: Path) -> None:
 
 def test_a_command_shows_what_no_import_does(fragile: Path, tmp_path: Path) -> None:
     """Metadata that is asked for late."""
-    smoke = populate(
-        tmp_path, {"smoke.py": "import importlib.metadata as m\nm.version('helper')\n"}
-    )
+    text = "import importlib.metadata as m\nm.version('helper')\n"
+    smoke = populate(tmp_path, {"smoke.py": text})
     checks = Checks(imports=False, run=f"python {smoke}/smoke.py")
     drop = ["*.dist-info/"]
     with pytest.raises(RefusedError) as caught:
