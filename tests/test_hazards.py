@@ -70,7 +70,7 @@ def test_sources_that_are_named_and_opened_stay() -> None:
 
 
 def test_a_source_that_is_named_by_its_place_stays() -> None:
-    files = {"__init__.py": "v = 1", "b/__init__.py": "", "b/c.py": "open(d + '/../__init__.py')"}
+    files = {"__init__.py": "v = 1", "b/__init__.py": "", "b/c.py": "x = 1"}
     files["b/version.py"] = "open(join(here, '../__init__.py'))"
     assert sources(package("pkg", files)) == {"pkg/__init__.py", "pkg/b/version.py"}
 
@@ -107,6 +107,33 @@ def test_sources_beside_code_that_has_them_listed_stay() -> None:
     assert sources(package("pkg", files)) == {f"pkg/{path}" for path in expected}
 
 
+def test_sources_in_a_directory_that_is_named_and_climbed_to_stay() -> None:
+    text = "HERE = Path(__file__).parent.parent / 'plugins'\n[p for p in HERE.glob('*.py')]\n"
+    files = {"core/loader.py": text, "core/x.py": "", "plugins/a.py": "", "other/b.py": ""}
+    found = sources(package("pkg", {"__init__.py": "", **files}))
+    assert found == {"pkg/core/loader.py", "pkg/core/x.py", "pkg/plugins/a.py"}
+
+
+def test_the_users_own_code_needs_no_anchor() -> None:
+    """It starts in the directory of the package."""
+    own = {"app.py": "[n for n in os.listdir('plugins') if n.endswith('.py')]", "plugins/a.py": ""}
+    assert sources(own, package("pkg", {"__init__.py": ""})) == {"app.py", "plugins/a.py"}
+
+
+def test_what_the_user_gives_to_readers_of_sources_stays() -> None:
+    """A library, or one that it requires, reads the source of the function that it is given."""
+    reader = dist("reading", files={"reading.py": "import inspect\ninspect.getsource(f)\n"})
+    front = dist("front", files={"front.py": "import reading\n"}, requires=["reading>=1"])
+    own = {"app.py": "import front\nfront.call(f)\n", "b.py": "x = 1\n"}
+    assert sources(own, reader, front) == {"reading.py", "app.py"}
+
+
+def test_path_configuration_files_are_code_too() -> None:
+    line = "import sys; exec(open(sys.path[0] + '/boot.py').read())\n"
+    files = dist("lib", files={"lib.pth": line, "boot.py": "x = 1\n", "lib.py": "x = 1\n"})
+    assert "boot.py" in sources(files)
+
+
 def test_code_that_lists_what_it_is_given_keeps_nothing() -> None:
     """A reloader or an extractor of messages: it works on the user's project."""
     files = {"__init__.py": "", "reloader.py": LISTING, "a.py": "x = 1"}
@@ -135,7 +162,7 @@ def run(files: Item, *passes: Pass, **options: Any) -> Result:  # noqa: ANN401 -
 def test_what_is_kept_is_reported_with_its_reason_and_loads_as_fast() -> None:
     result = run(package("cv", CV2), PromoteBytecode(PYTHON))
     reasons = {kept.path: kept.reason for kept in result.kept}
-    assert reasons["cv/config.py"] == "cv/__init__.py names config.py and opens files"
+    assert reasons["cv/config.py"] == "cv/__init__.py names config.py"
     assert {"cv/config.py", cache_path("cv/config.py"), "cv/other.pyc"} <= set(result.after)
     assert "cv/other.py" not in result.after
 

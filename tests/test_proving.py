@@ -13,7 +13,6 @@ import pytest
 import lambdaslim
 from disk import environment, populate
 from lambdaslim import Checks, RefusedError
-from lambdaslim.errors import UsageError
 from lambdaslim.patterns import Patterns
 from trees import PYTHON, dist, on_disk, tree_from
 
@@ -93,9 +92,29 @@ def test_what_nothing_mends_is_said(tmp_path: Path) -> None:
     assert diagnosis.why == "what mends it is to leave out the files that promote-bytecode added"
 
 
-def test_healing_without_a_verification_is_refused(fragile: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="healing needs a verification"):
-        lambdaslim.slim(fragile, tmp_path / "o.zip", runtime=RUNTIME, heal=True)
+def test_healing_implies_a_verification(fragile: Path, tmp_path: Path) -> None:
+    done = lambdaslim.slim(fragile, tmp_path / "o", runtime=RUNTIME, heal=True)
+    assert done.verification is not None
+    assert done.diagnosis is not None
+
+
+def test_a_handler_has_the_variables_that_it_is_given(tmp_path: Path) -> None:
+    place = populate(tmp_path / "v", {"app.py": "import os\nURL = os.environ['URL']\n"})
+    checks = Checks(run="python -c 'import app; assert app.URL == \"x\"'", environment={"URL": "x"})
+    done = lambdaslim.slim(place, tmp_path / "o", runtime=RUNTIME, verify=checks)
+    assert done.verification is not None
+    assert done.verification.checked["import"] == 1
+    bare = lambdaslim.slim(place, tmp_path / "p", runtime=RUNTIME, verify=True)
+    assert bare.verification is not None
+    assert [note for note in bare.verification.notes if "not compared (app)" in note]
+
+
+def test_what_scripts_and_headers_are_called_is_no_import_name(tmp_path: Path) -> None:
+    files = {"pkg/__init__.py": "x = 1\n", "bin/pkg": "#!/usr/bin/python3\n", "include/a.h": ""}
+    place = on_disk(tree_from(dist("pkg", files=files, top_level="")), tmp_path / "v")
+    done = lambdaslim.slim(place, tmp_path / "o", runtime=RUNTIME, verify=True)
+    assert done.verification is not None
+    assert done.verification.failures == ()
 
 
 @pytest.mark.parametrize("heal", [False, True])

@@ -13,11 +13,22 @@ from lambdaslim.signs import ANY, NONE, OWN, read_signs, uses_docstrings
     ("source", "calls"),
     [
         ("import inspect\ninspect.getsource(f)\n", ("getsource",)),
-        ("from inspect import getsourcelines as g, findsource\nfindsource(f)\n", ("findsource",)),
+        (
+            "from inspect import getsourcelines as g, findsource\nfindsource(f)\n",
+            ("getsourcelines", "findsource"),
+        ),
         ("text = open(__file__).read()\n", ("open(__file__)",)),
         ("text = open(__file__, encoding='utf-8').read()\n", ("open(__file__)",)),
         ("text = Path(__file__).read_text()\n", ("open(__file__)",)),
         ("text = __loader__.get_source(__name__)\n", ("get_source",)),
+        ("text = __spec__.loader.get_source(__name__)\n", ("get_source",)),
+        ("import linecache\nlinecache.getline(f.co_filename, 1)\n", ("linecache", "co_filename")),
+        ("import linecache\nlinecache.cache[name] = x\n", ()),
+        ("open(inspect.getfile(f)).read()\n", ("getfile",)),
+        ("inspect.stack()[1].code_context\n", ("code_context",)),
+        ("name = __file__[:-3] + '.json'\n", ("a part of __file__",)),
+        ("name = basename(__file__).replace('app.py', 'x')\n", ("a part of __file__",)),
+        ("name = os.path.splitext(__file__)[0]\n", ()),
         ("@torch.jit.script\ndef f(x): ...\n", ("jit.script",)),
         ("@triton.jit\ndef kernel(x): ...\n", ("triton.jit",)),
         ("def getsource(self):\n    'getsource(x)'\n", ()),
@@ -40,13 +51,14 @@ def test_reading_sources(source: str, calls: tuple[str, ...]) -> None:
         ("open(join(HERE, '../__init__.py'))", {"../__init__.py"}),
         ("exists('{}/__init__.py'.format(name))", set()),
         ("'''See config.py'''\nopen(x)", set()),
-        ("log('look into config.py'); open(x)", set()),
-        ("raise ValueError('config.py')", set()),
+        ("os.system('python job.py --now')", {"job.py"}),
+        ("log('look into docs.python.org/x.py')", {"docs.python.org/x.py"}),
+        ("raise ValueError('config.py')", {"config.py"}),
+        ("re.compile(r'^(\\w+)_gen\\.py$')", {"*_gen.py"}),
     ],
 )
 def test_names_of_sources(source: str, names: set[str]) -> None:
-    signs = read_signs(source.encode())
-    assert (signs.file_names if signs.reads_files else set()) == names
+    assert read_signs(source.encode()).file_names == names
 
 
 @pytest.mark.parametrize(
@@ -55,6 +67,8 @@ def test_names_of_sources(source: str, names: set[str]) -> None:
         "[open(n) for n in os.listdir(dirname(__file__)) if n.endswith('.py')]",
         "[p for p in Path(__file__).parent.glob('*.py')]",
         "exists(join(__path__[0], name + '.py'))",
+        "[n for n in listdir(dirname(__file__)) if n.split('.')[-1] == 'py']",
+        "[n for n in listdir(dirname(__file__)) if re.match(r'(\\w+)\\.py$', n)]",
         "exists(join(__path__[0], f'{name}.py'))",
         "open('%s/%s.py' % (dirname(__file__), name))",
     ],
@@ -174,7 +188,7 @@ def test_uses_of_docstrings(source: str, uses: bool) -> None:  # noqa: FBT001 - 
     [b"", b"x = 1\n", b"\xff\xfe\0", b"'''never ends open(", b")]}\n" * 50, b"getsource"],
 )
 def test_what_shows_nothing_or_is_no_source(source: bytes) -> None:
-    assert read_signs(source).reads_source == NONE.reads_source
+    assert read_signs(source).file_names == NONE.file_names
     assert not uses_docstrings(source)
 
 

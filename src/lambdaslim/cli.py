@@ -265,6 +265,8 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
     add("--handler", metavar="MODULE.NAME", help="a handler that has to answer as before")
     add("--event", metavar="FILE", help="JSON that the handler is given (default: {})")
     add("--run", metavar="CMD", help="a shell command that has to succeed in the package")
+    text = "a variable of the function; beside those that Lambda sets there are no others"
+    _add_many(parser, "--env", "NAME=VALUE", text)
     text = "seconds for one import, invocation or run (default: 60)"
     add("--timeout", type=float, metavar="SECONDS", help=text)
     text = "a directory with awslambdaric, the runtime client (default: installs it)"

@@ -250,8 +250,9 @@ def _checks(given: argparse.Namespace) -> verification.Checks | None:
     """Return what is to be compared; None if `pack` was asked for no verification."""
     if given.event is not None and given.handler is None:
         raise UsageError("is for a handler", where=given.event, fix="name it with --handler")
-    asked = (given.handler, given.run, given.timeout, given.client, getattr(given, "heal", None))
-    if not getattr(given, "verify", True) and not any(one not in (None, False) for one in asked):
+    asked = (given.handler, given.run, given.timeout, given.client)
+    wanted = getattr(given, "verify", True) or getattr(given, "heal", False)
+    if not wanted and all(one is None for one in asked):
         return None
     return verification.Checks(
         handler=given.handler,
@@ -259,7 +260,15 @@ def _checks(given: argparse.Namespace) -> verification.Checks | None:
         run=given.run,
         timeout=verification.TIMEOUT if given.timeout is None else given.timeout,
         client=given.client,
+        environment=dict(map(_variable, given.env)),
     )
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageError("is no variable", where=text or "''", fix="write NAME=VALUE")
+    return name, value
 
 
 def _event(path: str | None) -> object:

@@ -60,7 +60,7 @@ class Hazards:
 
     @cached_property
     def _sources(self) -> tuple[str, ...]:
-        return tuple(path for path in self._tree if path.endswith(".py"))
+        return tuple(path for path in self._tree if path.endswith((".py", ".pth")))
 
     @cached_property
     def _groups(self) -> Mapping[Distribution | None, tuple[str, ...]]:
@@ -92,7 +92,14 @@ class Hazards:
     def sources(self) -> Needs:
         """The sources that must stay sources, since code reads them."""
         needs: dict[str, str] = {}
-        for find in (self._read_by_others, self._named, self._listed, self._by_module):
+        finders = (
+            self._read_by_others,
+            self._named,
+            self._listed,
+            self._by_module,
+            self._given_to_readers,
+        )
+        for find in finders:
             for path, reason in find():
                 needs.setdefault(path, reason)
         return needs
@@ -115,17 +122,38 @@ class Hazards:
                 why = f"{path} calls {signs.reads_source[0]}"
                 yield from ((one, why) for one in self._near(path))
 
+    def _given_to_readers(self) -> Iterator[tuple[str, str]]:
+        """Yield the user's modules that import what reads the sources of what it is given.
+
+        That is a distribution with such code, or one that requires one.
+        """
+        own = [path for path in self._groups.get(None, ()) if self._distributions]
+        readers: dict[str, str] = {}
+        for path, signs in self._signs.items():
+            if signs.reads_given and (owner := self._owner(path)):
+                readers[owner.name] = owner.name
+        for one in self._distributions.every:
+            for requirement in one.requires if readers else ():
+                if (name := normalised(requirement.name)) in readers.values():
+                    readers.setdefault(one.name, name)
+        modules = {
+            path.partition("/")[0].removesuffix(".py"): readers[one.name]
+            for one in self._distributions.every
+            for path in one.files
+            if one.name in readers and path.endswith(".py")
+        }
+        for path in own if modules else ():
+            for module in sorted(mentions(path, self._tree[path].read(), modules)):
+                yield path, f"{modules[module]} reads the sources of what it is given"
+
     def _named(self) -> Iterator[tuple[str, str]]:
         """Yield the sources that code of the same distribution names and may open."""
         for path, signs in self._signs.items():
-            if not (signs.reads_files and signs.file_names):
-                continue
             for name in sorted(signs.file_names):
                 found = [one for one in self._matching(name, path) if one != path]
-                why = f"{path} names {name} and opens files"
-                yield from ((one, why) for one in found)
+                yield from ((one, f"{path} names {name}") for one in found)
                 if found:
-                    yield path, f"it names {name} and opens files"
+                    yield path, f"it names {name}"
 
     def _matching(self, name: str, path: str) -> Iterator[str]:
         """Yield the sources near `path` that end in a glob of parts, or lie at "../x.py"."""
@@ -157,8 +185,12 @@ class Hazards:
             if signs.composes and signs.reads_files
         }
         for path, signs in readers.items():
-            if signs.anchored:
+            if self._owner(path) is None:  # it starts in the directory of the package
+                why = f"{path} looks for sources"
+                yield from ((one, why) for one in self._near(path))
+            elif signs.anchored:
                 yield from self._below(path, f"{path} looks for sources beside itself")
+                yield from self._aside(path, signs)
         for reader, signs in readers.items():
             for path in self._near(reader):
                 handed = self._handed(path) & signs.defines if path != reader else frozenset()
@@ -172,8 +204,19 @@ class Hazards:
             self._hands[path] = hands_over(self._tree[path].read())
         return self._hands[path]
 
-    def _below(self, path: str, reason: str) -> Iterator[tuple[str, str]]:
+    def _aside(self, path: str, signs: Signs) -> Iterator[tuple[str, str]]:
+        """Yield the sources in directories that a module names and may climb to."""
         top = dirname(path)
+        for _ in range(signs.climbs - 1):
+            top = dirname(top)
+            for place in sorted(f"{top}/{name}" for name in signs.places if top):
+                if place in self._tree.directories:
+                    why = f"{path} looks for sources, and names {place}"
+                    yield from self._below(path, why, place)
+
+    def _below(self, path: str, reason: str, place: str | None = None) -> Iterator[tuple[str, str]]:
+        """Yield the sources near `path` that lie below its directory, or another one."""
+        top = dirname(path) if place is None else place
         near = self._near(path)
         yield from ((one, reason) for one in near if one.startswith(f"{top}/") or not top)
 
@@ -214,6 +257,10 @@ class Hazards:
         while path:
             path = dirname(path)
             place = f"{path}/{below}" if path else below
+            start = place.partition("*")[0].rpartition("/")[0]
+            for one in self._tree.under(start) if "*" in place else ():
+                if fnmatch.fnmatchcase(one, place):
+                    yield one
             if place in self._tree:
                 yield place
             yield from self._tree.under(place)
@@ -249,7 +296,8 @@ class Hazards:
         needs: dict[str, str] = {}
         for path, signs in self._signs.items():
             owner = self._owner(path)
-            concerned = self._distributions.every if owner is None else (owner,)
+            anybody = ANY in signs.looks_up or ANY in signs.entry_points
+            concerned = (owner,) if owner and not anybody else self._distributions.every
             for part in sorted(signs.metadata_parts):
                 found = (f"{one.metadata}/{part}" for one in concerned)
                 why = f"{path} reads {part}"

@@ -130,7 +130,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     root: str = TASK_ROOT,
     require_bytecode: bool = False,
     sources: StrPath | None = None,
-    verify: Checks | None = None,
+    verify: Checks | bool | None = None,
     heal: bool = False,
     cache: StrPath | None = None,
     dry_run: bool = False,
@@ -167,8 +167,8 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         sources: a path that ends in `.zip`, for a companion with the removed sources, from which
             `Companion` restores tracebacks.
         verify: compare what works before and after, by running it on this machine; a package in
-            which something does not work any more is refused.
-        heal: if the verification fails, keep the fewest files that make it pass; without it the
+            which something does not work any more is refused. True means the imports only.
+        heal: verify, and if that fails, keep the fewest files that make it pass; without it the
             refusal names them all the same.
         cache: a directory that keeps what a verification has to install, for the next one.
         dry_run: write nothing.
@@ -187,8 +187,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     limits.check_upload(upload)
     if in_place == (output is not None):
         raise UsageError("either an output or in_place is needed", fix="give one of the two")
-    if heal and verify is None:
-        raise UsageError("healing needs a verification", where="heal", fix="ask for one too")
+    checks = Checks() if verify is True or (heal and not verify) else verify or None
     target = Target.of(runtime, architecture)
     options = _Promotion(interpreter, bytecode, optimize, root, require_bytecode)
     options.refuse_contradictions(skip)
@@ -220,9 +219,9 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     fit = fitting(result.after, distributions=result.distributions)
     proved = None
     # What cannot be loaded here or there needs no further proof.
-    if verify is not None and not any(map(refusal, fit)):
+    if checks is not None and not any(map(refusal, fit)):
         run_with = partial(prove, interpreter=interpreter, cache=cache, progress=progress)
-        proved = run_with(pipeline, result, target, verify, healing=heal)
+        proved = run_with(pipeline, result, target, checks, healing=heal)
         result = proved.result
         fit = fitting(result.after, distributions=result.distributions)
     progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")

@@ -12,14 +12,14 @@ from itertools import pairwise
 
 from lambdaslim.tokens import CLOSING, NAME, NEWLINE, OPENING, STRING, decoded, tokens
 
-_READS_SOURCE = {
-    "getsource",
-    "getsourcelines",
-    "getsourcefile",
-    "findsource",
-    "getcomments",
-    "getblock",
+# Names that mean that somebody's source is read, called or not; the others lead to where it is.
+_READS_GIVEN = {
+    *("getsource", "getsourcelines", "findsource", "getcomments", "getblock", "code_context"),
+    *("extract_stack", "linecache"),
 }
+_READS_SOURCE = _READS_GIVEN | {"getsourcefile", "getfile", "getabsfile", "co_filename"}
+# What is done to a `__file__` by code that counts on how it ends.
+_CUTS = {"replace", "endswith", "split", "rsplit", "strip", "rstrip", "removesuffix", "rpartition"}
 # Opens, lists, or asks for files.
 _READS_FILES = {
     *("open", "read_text", "read_bytes", "get_data", "exec", "execfile", "getline", "getlines"),
@@ -49,18 +49,27 @@ _METADATA_PARTS = {"RECORD", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json
 _TESTS = ("tests", "test")
 # Literals that are joined to a path.
 _MOST_PARTS = 8
+_PLACE = re.compile(r"[\w-]{1,60}(?:/[\w-]{1,60}){0,5}")
+# Steps up from a module's own directory, where a number is not written there.
+_MOST_STEPS = 3
 _FALSE = {"False", "None"}
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|%\(\w+\)[sdr]|%[sdr]")
-_SOURCE_NAME = re.compile(r"[^\s'\"<>|:?]{0,120}\.py")
-_ANY_STEM = re.compile(r"[*.]*|__init__|__main__")
+# Names of sources within a literal, as in "python job.py".
+_SOURCE_NAMES = re.compile(r"(?<![\w*./?-])[\w*./?-]{0,120}\.py(?![\w.]|://)")
+_ANY_STEM = re.compile(r"[*.?]*|__init__|__main__")
+# Parts of regular expressions that stand for themselves here.
+_REGULAR = re.compile(r"\\(?=\.)|\$$|\((?:\?:)?[^()]*\)[*+?]?|\[[^]]*\][*+?]?|\.[*+]|\\w[*+]")
 
 # Bytes of which a source that shows a sign holds one of each group; a look at them is much cheaper
 # than its tokens.
 _TRIGGERS: tuple[tuple[tuple[bytes, ...], ...], ...] = (
-    ((b"getsource", b"findsource", b"getcomments", b"getblock", b"__loader__"),),
-    ((b"open(__file__", b"Path(__file__", b"use_attribute_docstrings", b"attach_stub"),),
-    ((b".py'", b'.py"'), tuple(b"%s(" % name.encode() for name in sorted(_READS_FILES))),
+    ((b"getsource", b"findsource", b"getcomments", b"getblock", b"get_source", b"linecache"),),
+    ((b"code_context", b"extract_stack", b"getfile", b"getabsfile", b"co_filename"),),
+    ((b"use_attribute_docstrings", b"attach_stub"),),
+    ((b"__file__",), (b"open(__file__", b"Path(__file__", *(b"." + x.encode() for x in _CUTS))),
+    ((b"__file__[",),),
+    ((b".py'", b'.py"', b".py ", b".py$", b"'py'", b'"py"'),),
     (
         (b"cache",),
         (b"numba", b"jit", b"vectorize", b"stencil"),
@@ -82,7 +91,10 @@ class Signs:
     """What a source shows.
 
     Attributes:
-        reads_source: calls that read the source of an object, like "getsource"; "open(__file__)".
+        reads_source: names by which sources are read, like "getsource"; "open(__file__)".
+        reads_given: it reads the source of what it is given, not of files that it names.
+        climbs: how many directories it may go up from its own place.
+        places: its literals that may name directories, if it composes names of sources.
         file_names: globs of `.py` files that literals name, like "config-*.py".
         composes: it makes or matches names of sources of which only the suffix is known.
         anchored: it knows where it lies itself.
@@ -100,6 +112,9 @@ class Signs:
     """
 
     reads_source: tuple[str, ...] = ()
+    reads_given: bool = False
+    climbs: int = 0
+    places: frozenset[str] = frozenset()
     file_names: frozenset[str] = frozenset()
     composes: bool = False
     anchored: bool = False
@@ -166,6 +181,8 @@ class _Reading:
         self.found = tokens(text)
         self.names = {token for kind, token in self.found if kind == NAME}
         self.reads_source: list[str] = []
+        self.climbs = 0
+        self.places: set[str] = set()
         self.file_names: set[str] = set()
         self.composes = False
         self.hands_over: set[str] = set()
@@ -194,6 +211,9 @@ class _Reading:
             self.metadata_parts.add("METADATA")
         return Signs(
             reads_source=tuple(dict.fromkeys(self.reads_source)),
+            reads_given=not _READS_GIVEN.isdisjoint(self.reads_source),
+            climbs=self._climbed(),
+            places=frozenset(self.places) if self.composes else frozenset(),
             file_names=frozenset(self.file_names),
             composes=self.composes,
             anchored=bool(self.names & _ANCHORS) or bool(functions & _ANCHORED_CALLS),
@@ -223,22 +243,33 @@ class _Reading:
                 yield after
 
     def _name(self, place: int, text: str) -> None:
-        if text in _READS_SOURCE and self._text(place + 1) == "(":
+        asked = text == "get_source" and self._text(place - 1) == "."
+        if asked or (text in _READS_SOURCE and text != "linecache"):
             if self._text(place - 1) != "def":
                 self.reads_source.append(text)
+        elif text in ("getline", "getlines") and "linecache" in self.names:
+            self.reads_source.append("linecache")
         elif text == "__file__":
             self.hands_over.update(self.calls)
             if self._opened(place):
                 self.reads_source.append("open(__file__)")
+            elif self._cut(place):
+                self.reads_source.append("a part of __file__")
         elif text == "__path__":
             self.hands_over.update(self.calls)
-        elif text == "__loader__" and self._text(place + 2) == "get_source":
-            self.reads_source.append("get_source")
         elif text in ("cache", "use_attribute_docstrings"):
             self._option(text, self._text(place + 1) == "=", place)
         elif text in _COMPILERS and self._text(place - 2) in _COMPILERS[text]:
             self.reads_source.append(f"{self._text(place - 2)}.{text}")
-        elif self._text(place + 1) == "(" and self.names & _METADATA:
+        else:
+            self._name_of_metadata(place, text)
+
+    def _name_of_metadata(self, place: int, text: str) -> None:
+        if not self.names & _METADATA:
+            return
+        if text == "files" and self._text(place - 1) == "." and self._text(place + 1) != "(":
+            self.metadata_parts.add("RECORD")
+        elif self._text(place + 1) == "(":
             self._metadata(text, place + 2)
 
     def _metadata(self, function: str, argument: int) -> None:
@@ -267,6 +298,27 @@ class _Reading:
             return True
         return self._text(place - 2) == "Path" and self._text(place + 3) in _OPENS
 
+    def _cut(self, place: int) -> bool:
+        """Tell whether a part of a `__file__`, or of its last part, is cut off or compared."""
+        after = place + (2 if self._text(place + 1) == ")" else 1)
+        if self._text(place + 1) == "[":
+            return True
+        return self._text(after) == "." and self._text(after + 1) in _CUTS
+
+    def _climbed(self) -> int:
+        """Return the most steps up that any one expression may take."""
+        texts = [text for _, text in self.found]
+        most = run = 0
+        for text, after in pairwise(texts):
+            if text in ("parent", "dirname"):
+                run += 1
+            elif text not in (".", "(", "path", "os", "abspath", "resolve", ")"):
+                run = 0
+            if text == "parents" and after == "[":
+                run = _MOST_STEPS
+            most = max(most, run, self.climbs)
+        return most
+
     def _option(self, name: str, given: bool, place: int) -> None:  # noqa: FBT001 - one caller each
         if not given or self._text(place + 2) in _FALSE:
             return
@@ -280,20 +332,34 @@ class _Reading:
         if alone and self._text(place + 1) in ("", "\n", "\r\n", "\r"):  # a docstring
             return
         text = _pattern(literal)
+        if _PLACE.fullmatch(text):
+            self.places.add(text)
         if text in ("cache", "use_attribute_docstrings"):
             self._option(text, self._text(place + 1) == ":", place)
-        elif text.endswith(".py") and _SOURCE_NAME.fullmatch(text):
-            self._source_name(text)
+        elif ".py" in text or text == "py":
+            self._source_names(place, text)
+        elif text == "Description" and self.names & _METADATA:
+            self.metadata_parts.add("METADATA")
         elif text in _METADATA_PARTS and "read_text" in self.calls:
             self.metadata_parts.add(text)
         elif any(part in _TESTS for part in text.split("/")):
             self._tests(place, text)
 
+    def _source_names(self, place: int, text: str) -> None:
+        self.climbs = max(self.climbs, text.split("/").count("..") + 1)
+        if text == "py":  # compared with what follows the last dot
+            self.composes |= self._text(place - 1) == "=" and self._text(place - 2) in "=!"
+            return
+        plain = _REGULAR.sub(_as_glob, text) if "\\." in text else text
+        for found in _SOURCE_NAMES.findall(plain):
+            self._source_name(found.lstrip("/"))
+
     def _source_name(self, text: str) -> None:
         directory, _, name = text.rpartition("/")
-        known = not _ANY_STEM.fullmatch(name.removesuffix(".py"))
+        stem = name.removesuffix(".py")
+        known = not _ANY_STEM.fullmatch(stem)
         # "../__init__.py" is a name too: it says where.
-        if known or (directory and "*" not in directory):
+        if known or (directory and stem.isidentifier() and "*" not in directory):
             self.file_names.add(text)
         else:
             self.composes = True
@@ -310,8 +376,13 @@ class _Reading:
                 break
             parts += [part for part in _pattern(literal).split("/") if part]
             place += 2
-        if len(parts) > 1 and all(part.strip(".*") for part in parts):
+        if len(parts) > 1:
             self.below_tests.add(tuple(parts))
+
+
+def _as_glob(match: re.Match[str]) -> str:
+    """Return what stands in a glob for a part of a regular expression."""
+    return "" if match[0] in ("\\", "$") else "*"
 
 
 def _pattern(literal: str) -> str:

@@ -21,13 +21,13 @@ _LEGAL = re.compile(
 _MODULE = re.compile(r"(?m)^\"?([A-Za-z_]\w*)(?:/[^,\"\n]*\.(?:py|so)|\.py|\.[\w-]+\.so|\.so)\"?,")
 _LICENCE_FILE = re.compile(rb"(?im)^License-File:(.*)$")
 _HEADERS = {"METADATA", "PKG-INFO"}
-# What importlib.metadata and pkg_resources ask for at run time. requires.txt states, for an
-# egg-info, what Requires-Dist states for a dist-info; namespace_packages.txt serves pkg_resources.
-_ASKED_FOR = {
-    "entry_points.txt",
-    "namespace_packages.txt",
-    "requires.txt",
-    "top_level.txt",
+# What build backends and installers leave for each other. Other files are a distribution's own, and
+# code may read them: entry_points.txt, requires.txt and their like among them.
+_INSTALLERS = {
+    *("RECORD", "RECORD.jws", "RECORD.p7s", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json"),
+    *("uv_cache.json", "uv_build.json", "pbr.json", "metadata.json", "zip-safe", "not-zip-safe"),
+    *("SOURCES.txt", "dependency_links.txt", "installed-files.txt", "DESCRIPTION.rst"),
+    *("pylock.toml", "origin.json", "provenance_url.json"),
 }
 
 
@@ -76,7 +76,7 @@ class StripMetadata:
                 yield from _cut(tree[path])
             elif inside == "RECORD" and _beside(path, "top_level.txt") not in tree:
                 yield _named_in(tree[path])
-            elif not (inside in _ASKED_FOR or _LEGAL.search(inside) or path in named):
+            elif inside in _INSTALLERS and not (_LEGAL.search(inside) or path in named):
                 yield Remove(path, "metadata that only installers read")
 
     def _needed(self, hazards: Hazards | None, context: Context) -> dict[str, str]:

@@ -27,7 +27,7 @@ def to_text(outcome: Outcome, *, colour: bool = False) -> str:
         _sizes(outcome),
         _kept(by_reason(outcome.slimmed.result.kept)),
         verification_text(outcome.slimmed.verification),
-        diagnosis_text(outcome.slimmed.diagnosis),
+        diagnosis_text(outcome.slimmed.diagnosis, healed=_healed(outcome)),
         findings_text(outcome.slimmed.findings, colour=colour),
         _written(outcome),
     )
@@ -46,6 +46,11 @@ def findings_text(findings: Iterable[Finding], *, colour: bool = False) -> Itera
         yield f"  {label}: {printable(finding.message)}"
 
 
+def _healed(outcome: Outcome) -> bool:
+    proof = outcome.slimmed.verification
+    return proof is not None and not proof.failures
+
+
 def verification_text(found: Verification | None) -> Iterator[str]:
     """Yield a line of counts, a line per failure and a line per note, nothing for None."""
     if found is None:
@@ -60,12 +65,14 @@ def verification_text(found: Verification | None) -> Iterator[str]:
     yield from (f"  note: {printable(note)}" for note in found.notes)
 
 
-def diagnosis_text(found: Diagnosis | None) -> Iterator[str]:
-    """Yield what has to be kept, as lines of a configuration and as options."""
+def diagnosis_text(found: Diagnosis | None, *, healed: bool = False) -> Iterator[str]:
+    """Yield what has to be kept, or was kept by healing, as lines of a configuration."""
     if found is None:
         return
     if found.keep:
         done = "these lines mend it" if found.mended else "these lines mend a part of it"
+        if healed:
+            done = "healed: it failed, and passes with these lines"
         least = "" if found.minimal else "; fewer may do"
         yield f"diagnosis: {done} ({found.calls:,} packages were tried{least})"
         yield "  [tool.lambdaslim]"

@@ -158,14 +158,24 @@ class ImportsProof:
         lacks = now.missing is not None and f"{name}.".startswith(f"{now.missing}.")
         return lacks and now.missing != name.partition(".")[0] and self._dropped(name, after)
 
+    def _never_loaded(self, worked: Sequence[Job]) -> list[str]:
+        """Return what did not load before, the user's own modules first: they should have."""
+        known = {
+            name for one in self.before.survey.distributions.values() for name in one["packages"]
+        }
+        loaded = set(worked)
+        names = [_subject(job) for job in self._jobs if job not in loaded]
+        return sorted(names, key=lambda name: (name.partition(".")[0] in known, name))
+
     def _notes(
         self, worked: Sequence[Job], answers: Mapping[Job, Answer], after: Side
     ) -> tuple[str, ...]:
         notes = []
         if self._exempt:
             notes.append(f"{len(self._exempt):,} modules were left out on purpose: not imported")
-        if failing := len(self._jobs) - len(worked):
-            notes.append(f"{failing:,} modules and entry points do not load before: not compared")
+        if failing := self._never_loaded(worked):
+            what = f"{len(failing):,} modules and entry points do not load before: not compared"
+            notes.append(f"{what} ({listed(failing)})")
         other = [job for job in worked if _is_import(job) and self._dropped(job[1], after)]
         if other:
             lacked = [j[1] for j in other if self._in_other_version(j[1], answers[j], after)]

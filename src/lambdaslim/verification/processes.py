@@ -139,7 +139,7 @@ class Probe:
         """Return answers up to that of the job which ended the process, if one did."""
         command = [self.executable, *ISOLATED, "-W", "ignore", _PROBE, self.package, *self.beside]
         answers: list[Answer] = []
-        with self.running.started([*map(str, command)], self.home, self.environment) as process:
+        with self.running.started([*map(str, command)], self.package, self.environment) as process:
             lines = _Lines(process, json.dumps(jobs).encode())
             if lines.next(self.timeout) is None and not self.running.stopped:
                 raise self._unusable(lines)

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from lambdaslim.bytecode import TASK_ROOT
 from lambdaslim.errors import TargetError, UsageError
-from lambdaslim.runtime_api import NoAnswerError, RuntimeApi, function_environment
+from lambdaslim.runtime_api import NoAnswerError, RuntimeApi
 from lambdaslim.verification.processes import ISOLATED, end, status
 from lambdaslim.verification.proof import Outcome, Progress
 from lambdaslim.verification.side import Side
@@ -96,9 +96,10 @@ class HandlerProof:
         said = self._said(self.before)
         if said.kind in ("nothing", "init/error"):
             raise UsageError(
-                f"does not answer before slimming either ({said.line()})",
+                f"does not answer, before anything was slimmed ({said.line()})",
                 where=self.handler,
-                fix="mend the package or the handler's name, or leave the handler out",
+                fix="mend the package or the handler's name; its environment is clean: give the "
+                "variables that it needs with --env (environment), and more time with --timeout",
             )
         return said
 
@@ -113,9 +114,10 @@ class HandlerProof:
                     self.event,
                     around.interpreter.executable,
                     extra_path=around.beside,
+                    variables=around.variables,
                 )
             except NoAnswerError as error:
-                return _Said("nothing", _last_line(str(error)))
+                return _Said("nothing", f"no answer within {around.timeout:g} s: {error}")
         body = json.loads(json.dumps(answer.body).replace(str(side.package), TASK_ROOT))
         if answer.kind != "response" and isinstance(body, dict):
             # The traceback has other lines when sources are gone.
@@ -189,7 +191,7 @@ class CommandProof:
     def _error(self, side: Side) -> str | None:
         """Return what went wrong in one line, None if nothing did."""
         self.progress(f"running {self.command!r}, {side.package.parent.name}")
-        environment = function_environment(side.package, side.home)
+        environment = side.environment
         environment |= {
             "PATH": f"{self._environment / 'bin'}:{environment['PATH']}",
             "PYTHONPATH": os.pathsep.join(map(str, (side.package, *side.around.beside))),

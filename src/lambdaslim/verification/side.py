@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lambdaslim.archive import materialise
+from lambdaslim.errors import TargetError
 from lambdaslim.interpreters import Interpreter
 from lambdaslim.runtime_api import function_environment
 from lambdaslim.tree import Tree
@@ -43,6 +45,7 @@ class Surroundings:
         timeout: seconds for one check.
         pool: runs what both sides do at once.
         running: the processes that are under way.
+        variables: of the function, as its owner has configured it.
     """
 
     interpreter: Interpreter
@@ -51,6 +54,7 @@ class Surroundings:
     timeout: float
     pool: Executor
     running: Running
+    variables: Mapping[str, str]
 
 
 class Side:
@@ -60,6 +64,7 @@ class Side:
         """Make its directories."""
         self.around = around
         self.package = around.scratch / name / "task"
+        self.name = name
         self.home = around.scratch / name / "home"
         self.tree = Tree()
         for directory in (self.package, self.home):
@@ -80,16 +85,27 @@ class Side:
             self.package,
             self.around.beside,
             self.home,
-            function_environment(self.package, self.home),
+            self.environment,
             self.around.timeout,
             self.around.running,
         )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All variables of a process on this side."""
+        return function_environment(self.package, self.home) | dict(self.around.variables)
 
     @cached_property
     def survey(self) -> Survey:
         """What the staged tree offers."""
         job: Job = ("survey",)
-        facts = self.probe.alone(job).facts
+        answer = self.probe.alone(job)
+        # After slimming, all that was there before is missing then, which says enough.
+        if answer.error is not None and self.name == "before":
+            what = f"its modules and distributions cannot be listed: {answer.error}"
+            fix = "mend the package, or give more time (timeout, --timeout)"
+            raise TargetError(what, where="the package before slimming", fix=fix)
+        facts = answer.facts
         points = (tuple(row) for row in facts.get("entry_points", ()))
         return Survey(
             dict(facts.get("modules", {})), dict(facts.get("distributions", {})), tuple(points)

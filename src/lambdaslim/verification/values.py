@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lambdaslim.errors import UsageError
@@ -65,6 +65,7 @@ class Checks:
         imports: whether to import all modules, and to ask for distributions and entry points.
         timeout: seconds for one import, one invocation, one run of the command.
         client: a directory with `awslambdaric` for the target; None installs one.
+        environment: variables of the function. Beside those that Lambda sets, there are no others.
 
     Raises:
         UsageError: a handler without a dot, no check at all, or no time.
@@ -76,6 +77,7 @@ class Checks:
     imports: bool = True
     timeout: float = TIMEOUT
     client: str | os.PathLike[str] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be checked."""

@@ -99,7 +99,13 @@ class Verifier:
             stack.callback(running.stop)
             timeout = self._checks.timeout
             around = Surroundings(
-                self.interpreter, self._beside.paths, place, timeout, pool, running
+                self.interpreter,
+                self._beside.paths,
+                place,
+                timeout,
+                pool,
+                running,
+                self._checks.environment,
             )
             self._start, self._after = Side("before", around), Side("after", around)
             self._start.hold(self._before)
