@@ -106,7 +106,7 @@ def findings_page() -> str:
     )
     intro = (
         "A finding is something that a pass or a check noticed. Its code stays the same between",
-        "releases. An `error` makes the command exit 1 and keeps the output from being written, but",
+        "releases. An `error` makes the command exit 1 and keeps the output unwritten, but",
         "for what [compatibility](../explanation/compatibility.md) says of newer systems.",
         "A `warning` does so only with `--strict`. An `info` never does. `--allow-oversize` lets",
         "the four `limit-` codes pass: the package is written, and the exit code is still 1.",
