@@ -149,7 +149,8 @@ def test_every_code_has_the_severity_that_makes_the_exit_code() -> None:
     limits = {"limit-unzipped", "limit-combined", "limit-zipped", "limit-layer-count"}
     compat = {"platform", "machine", "musl", "python", "glibc", "library-missing", "placeholder"}
     unfit = {f"compat-{what}" for what in compat}
-    assert errors == limits | unfit | {"name-too-long", "bytecode-required"}
+    others = {"name-too-long", "bytecode-required", "verification-failed"}
+    assert errors == limits | unfit | others
 
 
 # Names
