@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from posixpath import dirname, normpath
 
@@ -45,7 +45,7 @@ class Hazards:
         self._known: dict[Entry, Signs] = {} if known is None else known
         self._distributions = distributions
         self._hands: dict[str, frozenset[str]] = {}
-        self._names: dict[tuple[str, ...], Mapping[str, tuple[str, ...]]] = {}
+        self._names: dict[str, Mapping[str, tuple[str, ...]]] = {}
 
     @cached_property
     def _signs(self) -> Mapping[str, Signs]:
@@ -63,30 +63,37 @@ class Hazards:
         return tuple(path for path in self._tree if path.endswith((".py", ".pth")))
 
     @cached_property
-    def _groups(self) -> Mapping[Distribution | None, tuple[str, ...]]:
-        """The sources of each distribution, and under None the user's own ones."""
+    def _groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The sources that belong together, by the metadata of their distribution."""
         found: dict[str, list[str]] = {}
-        owners: dict[str, Distribution | None] = {"": None}
         for path in self._sources:
-            owner = self._owner(path)
-            key = owner.metadata if owner else ""
-            owners[key] = owner
-            found.setdefault(key, []).append(path)
-        return {owners[key]: tuple(paths) for key, paths in found.items()}
+            found.setdefault(self._group(path), []).append(path)
+        return {key: tuple(paths) for key, paths in found.items()}
+
+    def _group(self, path: str) -> str:
+        """Return what names the group of a source: its distribution's, or the user's own.
+
+        Without any metadata nobody knows what is the user's; then it is the same top directory.
+        """
+        owner = self._owner(path)
+        if owner is not None:
+            return owner.metadata
+        return "" if self._distributions or "/" not in path else path.partition("/")[0]
 
     def _owner(self, path: str) -> Distribution | None:
         return self._distributions.owner(path)
 
     def _near(self, path: str) -> tuple[str, ...]:
-        """Return the sources that belong together with one: its distribution's, or the user's.
+        """Return the sources that belong together with one: its distribution's, or the user's."""
+        return self._groups[self._group(path)]
 
-        Without any metadata nobody knows what is the user's; then it is the same top directory.
-        """
-        group = self._groups[self._owner(path)]
-        if self._distributions:
-            return group
-        top = path.partition("/")[0] if "/" in path else ""
-        return tuple(one for one in group if (one.partition("/")[0] if "/" in one else "") == top)
+    def _all_near(self, reasons: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """Yield all sources near some paths, with the first reason that their group has."""
+        groups: dict[str, str] = {}
+        for path, reason in reasons:
+            groups.setdefault(self._group(path), reason)
+        for group, reason in groups.items():
+            yield from ((path, reason) for path in self._groups[group])
 
     @cached_property
     def sources(self) -> Needs:
@@ -111,23 +118,24 @@ class Hazards:
                 yield path, f"it calls {signs.reads_source[0]}"
             if signs.caches_compiled:
                 yield path, "it caches compiled functions (cache=True), which needs their source"
-            if signs.documents_attributes:
-                why = f"{path} has docstrings of attributes read (use_attribute_docstrings)"
-                yield from ((one, why) for one in self._near(path))
+        documented = (path for path, signs in self._signs.items() if signs.documents_attributes)
+        why = "{} has docstrings of attributes read (use_attribute_docstrings)"
+        yield from self._all_near((path, why.format(path)) for path in documented)
 
     def _read_by_others(self) -> Iterator[tuple[str, str]]:
         """Yield the user's own sources if the user's code reads sources: nobody knows which."""
-        for path, signs in self._signs.items():
-            if signs.reads_source and self._owner(path) is None:
-                why = f"{path} calls {signs.reads_source[0]}"
-                yield from ((one, why) for one in self._near(path))
+        yield from self._all_near(
+            (path, f"{path} calls {signs.reads_source[0]}")
+            for path, signs in self._signs.items()
+            if signs.reads_source and self._owner(path) is None
+        )
 
     def _given_to_readers(self) -> Iterator[tuple[str, str]]:
         """Yield the user's modules that import what reads the sources of what it is given.
 
         That is a distribution with such code, or one that requires one.
         """
-        own = [path for path in self._groups.get(None, ()) if self._distributions]
+        own = self._groups.get("", ()) if self._distributions else ()
         readers: dict[str, str] = {}
         for path, signs in self._signs.items():
             if signs.reads_given and (owner := self._owner(path)):
@@ -169,13 +177,13 @@ class Hazards:
                 yield one
 
     def _by_name(self, path: str) -> Mapping[str, tuple[str, ...]]:
-        near = self._near(path)
-        if near not in self._names:
+        group = self._group(path)
+        if group not in self._names:
             found: dict[str, list[str]] = {}
-            for one in near:
+            for one in self._groups[group]:
                 found.setdefault(one.rpartition("/")[2], []).append(one)
-            self._names[near] = {name: tuple(paths) for name, paths in found.items()}
-        return self._names[near]
+            self._names[group] = {name: tuple(paths) for name, paths in found.items()}
+        return self._names[group]
 
     def _listed(self) -> Iterator[tuple[str, str]]:
         """Yield the sources below code that composes names of sources beside itself."""
@@ -184,11 +192,11 @@ class Hazards:
             for path, signs in self._signs.items()
             if signs.composes and signs.reads_files
         }
+        # The user's code starts in the directory of the package, and need not know its own place.
+        own = [path for path in readers if self._owner(path) is None]
+        yield from self._all_near((path, f"{path} looks for sources") for path in own)
         for path, signs in readers.items():
-            if self._owner(path) is None:  # it starts in the directory of the package
-                why = f"{path} looks for sources"
-                yield from ((one, why) for one in self._near(path))
-            elif signs.anchored:
+            if signs.anchored:
                 yield from self._below(path, f"{path} looks for sources beside itself")
                 yield from self._aside(path, signs)
         for reader, signs in readers.items():
@@ -228,7 +236,7 @@ class Hazards:
         every module that imports such code, which may be given its functions.
         """
         using = [path for path in self._sources if uses_docstrings(self._tree[path].read())]
-        needs = {one for path in using for one in self._near(path)}
+        needs = {path for path, _ in self._all_near((path, "") for path in using)}
         modules = {self._module(path) for path in using}
         for path in self._sources:
             if path not in needs and mentions(path, self._tree[path].read(), modules):
