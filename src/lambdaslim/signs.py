@@ -15,9 +15,11 @@ from lambdaslim.tokens import CLOSING, NAME, NEWLINE, OPENING, STRING, decoded, 
 # Names that mean that somebody's source is read, called or not; the others lead to where it is.
 _READS_GIVEN = {
     *("getsource", "getsourcelines", "findsource", "getcomments", "getblock", "code_context"),
-    *("extract_stack", "linecache"),
+    "linecache",
 }
-_READS_SOURCE = _READS_GIVEN | {"getsourcefile", "getfile", "getabsfile", "co_filename"}
+_READS_SOURCE = _READS_GIVEN | {
+    *("getsourcefile", "getfile", "getabsfile", "co_filename", "extract_stack"),
+}
 # What is done to a `__file__` by code that counts on how it ends.
 _CUTS = {"replace", "endswith", "split", "rsplit", "strip", "rstrip", "removesuffix", "rpartition"}
 # Opens, lists, or asks for files.
