@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import lambdaslim
 from disk import environment
 from interpreters import find_interpreters
-from lambdaslim import pyc
+from lambdaslim import pyc, spelling
 from lambdaslim.bytecode import Source, compile_all
 from lambdaslim.canonical import MalformedError, canonical, without_columns
 from lambdaslim.interpreters import Interpreter, ask
@@ -85,6 +85,27 @@ for path, source in json.load(sys.stdin):
     assert marshal.loads(data[16:]) == code, path
     plain += 16 + len(marshal.dumps(code))
 print(json.dumps([sorted(flags), plain]))
+"""
+# Runs in the target: the files of both spellings, loaded by path as the compiling worker does, and
+# sources on stdin, which both spell.
+BOTH = """
+import json, marshal, runpy, sys
+sys.setrecursionlimit(8000)
+spelling = runpy.run_path(sys.argv[1] + "/spelling.py")
+canonical = runpy.run_path(sys.argv[1] + "/canonical.py")["canonical"]
+quick = total = 0
+for path, text in json.load(sys.stdin):
+    if text is None:
+        text = open(path, "rb").read()
+    code = compile(text, "/var/task/x.py", "exec", dont_inherit=True)
+    expected = canonical(marshal.dumps(code), sys.version_info[:2])
+    total += len(expected)
+    try:
+        assert spelling["spelled"](code) == expected, path
+        quick += len(expected)
+    except spelling["UnknownCodeError"]:
+        pass
+print(json.dumps([quick, total]))
 """
 # Another host: only lambdaslim's own modules, from a directory.
 HOST = """
@@ -226,6 +247,60 @@ def test_the_order_of_hashes_does_not_matter(python: Interpreter) -> None:
     assert len({compiled([source], python, 1)["a.py"] for _ in range(6)}) == 1
 
 
+@pytest.mark.network
+@pytest.mark.interpreter
+@pythons
+def test_both_spellings_are_one(python: Interpreter, vendored: Vendor) -> None:
+    """The quick one gives up on little, and only from 3.14 on."""
+    place = vendored(*CORPUS)
+    code = Path(lambdaslim.__file__).parent
+    paths = [str(place / source.path) for source in corpus(vendored)[::9]]
+    given = [[path, None] for path in paths]
+    quick, total = run(python.executable, BOTH, code, given=given)
+    assert quick > 0.9 * total
+    assert quick == total or python.python >= (3, 14)
+
+
+@pytest.mark.interpreter
+@pythons
+@pytest.mark.parametrize("case", ["UNUSUAL", "HIDING"])
+def test_unusual_code_is_spelled_alike(python: Interpreter, case: str) -> None:
+    if case == "HIDING" and python.python < (3, 12):
+        pytest.skip("a syntax of 3.12")
+    code = Path(lambdaslim.__file__).parent
+    cases = {"UNUSUAL": UNUSUAL, "HIDING": HIDING}
+    quick, total = run(python.executable, BOTH, code, given=[[case, cases[case]]])
+    assert quick == total
+
+
+UNUSUAL = f"""\
+def many(a, /, b, c=(1, True, 1.0, (1,), (True,)), *rest, d, e=-0.0, **names):
+    def inner():
+        nonlocal b
+        return a, b, d, rest, names, __class__
+    return inner, 1e300, float("nan"), 10**400, -(2**31), 2**31, 1j, -0.0, 0.0, 1, True, b"", ""
+class A:
+    def f(self):
+        return super().f(), (1, 2), (1.0, 2), (True, 2), "A.f", "f", "A.f.<locals>.<lambda>"
+    def g(self, ünïcode):
+        return ünïcode, "ünïcode", "\\udc80", "{"x" * 300}", "{"é" * 300}", b"A.f", ((), ((),))
+long = ({", ".join(map(str, range(300)))})
+strings = ({", ".join(repr(str(n)) for n in range(300))})
+def h(x): return x in {{1, "a", (1, None)}} or x in {{1.0, "a", (True, None)}} or x in {{1, "a"}}
+print([lambda: (i, j) for i in range(3) for j in "abc"], {{k: v for k, v in [(1, 2)]}})
+"""
+HIDING = """\
+import typing
+class B[T: (int, str)](list[T]):
+    names = [lambda: (name, __class__) for name in "abc"]
+    plain = [name for name in "abc"]
+    type Alias[*Ts, **P] = list[T]
+    def f[K](self, key: K = None, *, other: T) -> K: return super().f(key)
+type Alias[*Ts, **P] = list[[one for one in Ts]]
+shown = [lambda: element for element in "abc"]
+"""
+
+
 def spelled(source: str, name: str = "/x.py") -> bytes:
     code = compile(source, name, "exec", dont_inherit=True)
     return canonical(marshal.dumps(code), RUNNING)
@@ -286,6 +361,8 @@ constants = st.recursive(scalars, lambda inner: st.tuples(inner, inner) | st.tup
 @given(st.lists(constants, max_size=5))
 def test_any_constants_survive(values: list[object]) -> None:
     source = "".join(f"def f{n}(): return {value!r}\n" for n, value in enumerate(values))
+    code = compile(source, "/x.py", "exec", dont_inherit=True)
+    assert spelling.spelled(code) == spelled(source)
     space: dict[str, Any] = {}
     exec(loaded(source), space)  # noqa: S102 - literals
     assert repr([space[f"f{n}"]() for n in range(len(values))]) == repr(values)

@@ -1,7 +1,7 @@
 """Compiles sources in the target's interpreter: reads jobs on stdin, answers on stdout.
 
 This file is run as a script by CPython 3.8 to 3.15, so it is written for the oldest of them. Of
-lambdaslim it loads one file, by its path: the package itself may be too new for the interpreter.
+lambdaslim it loads two files, by their path: the package itself may be too new for the interpreter.
 
 A job is two little-endian uint32 (bytes of the name, of the source), then both. An answer is one
 byte (1 for bytecode, 0 for an error) and a uint32 (bytes), then a whole .pyc or a UTF-8 message.
@@ -22,32 +22,43 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Canonical = Callable[[bytes, "tuple[int, int]"], bytes]
+    Spell = Callable[[types.CodeType], bytes]
 
 UNCHECKED_HASH = b"\x01\x00\x00\x00"
 # Frames; about nine for each function within a function.
 DEEP = 8_000
 
 
-def load_canonical() -> Canonical:
-    """Return the function `canonical` of the file beside this one."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "canonical.py")  # noqa: PTH100,PTH118,PTH120 - pathlib would take as long to import as all the rest
-    loader = importlib.machinery.SourceFileLoader("canonical", path)
-    module = types.ModuleType("canonical")
+def load(name: str) -> types.ModuleType:
+    """Return a module of the file of this name beside this one."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")  # noqa: PTH100,PTH118,PTH120 - pathlib would take as long to import as all the rest
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    module = types.ModuleType(name)
     loader.exec_module(module)
-    canonical: Canonical = module.canonical
-    return canonical
+    return module
 
 
-def pyc(name: str, source: bytes, optimize: int, canonical: Canonical) -> bytes:
+def speller() -> Spell:
+    """Return what gives a code object its one spelling: quickly, or else in the way that reads."""
+    spelling, canonical = load("spelling"), load("canonical")
+
+    def spell(code: types.CodeType) -> bytes:
+        try:
+            return spelling.spelled(code)  # type: ignore[no-any-return]
+        except spelling.UnknownCodeError:
+            return canonical.canonical(marshal.dumps(code), sys.version_info[:2])  # type: ignore[no-any-return]
+
+    return spell
+
+
+def pyc(name: str, source: bytes, optimize: int, spell: Spell) -> bytes:
     """Return an unchecked-hash pyc (PEP 552)."""
     code = compile(source, name, "exec", dont_inherit=True, optimize=optimize)
-    body = marshal.dumps(code)
     # After the compiler, which derives from this limit how deep a source may be.
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(DEEP)
     try:
-        body = canonical(body, sys.version_info[:2])
+        body = spell(code)
     finally:
         sys.setrecursionlimit(limit)
     digest = importlib.util.source_hash(source)
@@ -57,7 +68,7 @@ def pyc(name: str, source: bytes, optimize: int, canonical: Canonical) -> bytes:
 def main() -> None:
     """Answer jobs until stdin ends."""
     optimize = int(sys.argv[1])
-    canonical = load_canonical()
+    spell = speller()
     # Nothing here makes cycles that are worth looking for.
     gc.disable()
     jobs, answers = sys.stdin.buffer, sys.stdout.buffer
@@ -68,7 +79,7 @@ def main() -> None:
         name_size, source_size = struct.unpack("<II", head)
         name, source = jobs.read(name_size).decode("utf-8"), jobs.read(source_size)
         try:
-            answer = b"\x01", pyc(name, source, optimize, canonical)
+            answer = b"\x01", pyc(name, source, optimize, spell)
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
             message = f"{type(error).__name__}: {error}"
             answer = b"\x00", message.encode("utf-8", "backslashreplace")
