@@ -292,7 +292,7 @@ print([lambda: (i, j) for i in range(3) for j in "abc"], {{k: v for k, v in [(1,
 HIDING = """\
 import typing
 class B[T: (int, str)](list[T]):
-    names = [lambda: (name, __class__) for name in "abc"]
+    names = [lambda: (name, T) for name in "abc"]
     plain = [name for name in "abc"]
     type Alias[*Ts, **P] = list[T]
     def f[K](self, key: K = None, *, other: T) -> K: return super().f(key)
