@@ -519,6 +519,7 @@ class TestJson:
             *("output", "before", "after", "layers", "limits", "headroom", "sha256"),
             *(
                 "sources_companion",
+                "compressor",
                 "code_sha256",
                 "content_digest",
                 "passes",

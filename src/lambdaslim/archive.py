@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lambdaslim.deflate import DEFLATED, Compressor, Packed, pack_all, zlib_compressor
+from lambdaslim.compressors import DEFAULT, Compressor, compressor
+from lambdaslim.deflate import DEFLATED, Packed, pack_all
 from lambdaslim.errors import OutputError
 from lambdaslim.scanner import StrPath, scan
 from lambdaslim.staging import output_errors, staged_directory, staged_file
@@ -51,6 +52,7 @@ class Package:
         content_digest: SHA-256 (hex) over name, mode and content of every file, which does not
             depend on the compressor.
         compressed: bytes that each file takes in the zip.
+        compressor: the name of the compressor, on which the bytes of a zip depend.
     """
 
     path: Path | None
@@ -61,6 +63,7 @@ class Package:
     code_sha256: str | None
     content_digest: str
     compressed: Mapping[str, int] = field(default_factory=dict, repr=False)
+    compressor: str | None = None
 
 
 Accept = Callable[[Package], object]
@@ -70,7 +73,7 @@ def write_zip(
     tree: Tree,
     path: StrPath,
     *,
-    level: int = 9,
+    compression: str | Compressor = DEFAULT,
     workers: int | None = None,
     accept: Accept | None = None,
 ) -> Package:
@@ -79,18 +82,18 @@ def write_zip(
     Args:
         tree: at least one file, fewer than 65,535, each and all below 4 GiB.
         path: the zip to write; an existing file is replaced at the end.
-        level: zlib's, 0 to 9.
+        compression: what `compressor` takes, like "zlib" or "libdeflate:10", or a `Compressor`.
         workers: compressing threads (default: all cores); the bytes do not depend on it.
         accept: called with the finished package before it takes its place; if it raises, nothing
             is written.
 
     Raises:
         OutputError: the tree is too large for a zip or holds nothing, or `path` cannot be written.
-        UsageError: another level.
+        UsageError: another compression, or one that is not installed.
         ChangedError: a file of the tree changed since the scan.
         ArchiveError: the zip, read back, is not the tree (a fault of the disk, or ours).
     """
-    with staged_zip(tree, path, level=level, workers=workers) as package:
+    with staged_zip(tree, path, compression=compression, workers=workers) as package:
         if accept:
             accept(package)
     return replace(package, path=Path(path))
@@ -98,14 +101,18 @@ def write_zip(
 
 @contextmanager
 def staged_zip(
-    tree: Tree, path: StrPath, *, level: int = 9, workers: int | None = None
+    tree: Tree,
+    path: StrPath,
+    *,
+    compression: str | Compressor = DEFAULT,
+    workers: int | None = None,
 ) -> Iterator[Package]:
     """Write a zip beside its place, verified; it takes its place when the block succeeds.
 
     Arguments and errors are those of `write_zip`; the package's `path` is still None.
     """
     final = Path(path)
-    compress = zlib_compressor(level)
+    compress = _chosen(compression)
     _refuse_unzippable(tree, final)
     with staged_file(final) as (file, temporary):
         package = _stream(tree, file.write, compress, workers)
@@ -114,15 +121,22 @@ def staged_zip(
         yield package
 
 
-def measure_zip(tree: Tree, *, level: int = 9, workers: int | None = None) -> Package:
+def measure_zip(
+    tree: Tree, *, compression: str | Compressor = DEFAULT, workers: int | None = None
+) -> Package:
     """Return the package that `write_zip` would write, without writing it; `path` is None.
 
     Raises:
         OutputError: the tree is too large for a zip or holds nothing.
+        UsageError: as `write_zip` does.
         ChangedError: a file of the tree changed since the scan.
     """
     _refuse_unzippable(tree, None)
-    return _stream(tree, len, zlib_compressor(level), workers)
+    return _stream(tree, len, _chosen(compression), workers)
+
+
+def _chosen(compression: str | Compressor) -> Compressor:
+    return compressor(compression) if isinstance(compression, str) else compression
 
 
 def measure_dir(tree: Tree) -> Package:
@@ -247,6 +261,7 @@ def _stream(
         code_sha256=base64.b64encode(whole.digest()).decode("ascii"),
         content_digest=content.hexdigest(),
         compressed=compressed,
+        compressor=compress.name,
     )
 
 

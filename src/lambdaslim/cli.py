@@ -157,6 +157,7 @@ def _add_pack(commands: _Commands) -> None:
     parser.add_argument("source", nargs="+", metavar="SRC", help="a directory; several overlay")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.zip", help="the zip to write")
     _add_slimming(parser, default_runtime="")
+    _add_compression(parser)
     _add_upload(parser)
     _leave_open(parser)
 
@@ -174,7 +175,7 @@ def _add_slim(commands: _Commands) -> None:
 
 def _leave_open(parser: argparse.ArgumentParser) -> None:
     """Give no defaults to what a configuration may say, see `config.complete`."""
-    names = ("runtime", "arch", "preset", "strict", "bytecode", "optimize", "upload")
+    names = ("runtime", "arch", "preset", "strict", "bytecode", "optimize", "upload", "compression")
     parser.set_defaults(**dict.fromkeys(names))
 
 
@@ -204,6 +205,14 @@ def _add_slimming(parser: argparse.ArgumentParser, *, default_runtime: str) -> N
     add("--config", metavar="FILE", help=text)
     add("--dry-run", action="store_true", help="report, but write nothing")
     _add_json(parser)
+
+
+def _add_compression(parser: argparse.ArgumentParser) -> None:
+    text = (
+        "zlib (default) or zlib:0 to zlib:9; with the extra max also libdeflate (level 10), "
+        "libdeflate:1 to libdeflate:12, max (libdeflate:12), ultra (zopfli, slow)"
+    )
+    parser.add_argument("--compression", default="zlib", metavar="SPEC", help=text)
 
 
 def _add_bytecode(parser: argparse.ArgumentParser) -> None:

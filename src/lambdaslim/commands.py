@@ -15,6 +15,7 @@ from typing import Any
 from lambdaslim import limits, package, passes, presets, runtimes, verification
 from lambdaslim.companion import Companion
 from lambdaslim.compatibility import OF_THE_SYSTEM, check_compatibility
+from lambdaslim.compressors import DEFAULT
 from lambdaslim.errors import CompanionError, OutputError, UsageError
 from lambdaslim.findings import Severity, demand_known
 from lambdaslim.report import to_json, to_text
@@ -88,6 +89,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             root=given.root,
             require_bytecode=given.require_bytecode,
             sources=given.sources,
+            compression=given.compression or DEFAULT,
             heal=given.heal,
             verify=_checks(given),
             cache=_cache(),
@@ -98,7 +100,9 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
         slimmed, complaint = error.slimmed, str(error)
     if slimmed.package.zipped is not None:
         progress("compressing what was removed, to compare")
-        before = package.zipped_before(slimmed.result, slimmed.package)
+        before = package.zipped_before(
+            slimmed.result, slimmed.package, given.compression or DEFAULT
+        )
     else:
         before = None
     outcome = Outcome(

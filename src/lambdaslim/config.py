@@ -24,6 +24,7 @@ KEYS: Mapping[str, type] = {
     "bytecode": str,
     "optimize": int,
     "upload": str,
+    "compression": str,
 }
 _DEFAULTS = {
     "arch": "x86_64",
@@ -32,6 +33,7 @@ _DEFAULTS = {
     "bytecode": "legacy",
     "optimize": 0,
     "upload": "direct",
+    "compression": "zlib",
 }
 _NAMES = {str: "a string", list: "a list of strings", bool: "true or false", int: "a number"}
 

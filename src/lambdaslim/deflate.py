@@ -6,32 +6,17 @@ import hashlib
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from lambdaslim.errors import UsageError
+from lambdaslim.compressors import Compressor
 from lambdaslim.tree import Entry, digest_line
 
 STORED, DEFLATED = 0, 8
 
-#: From raw bytes to a raw deflate stream. It must be deterministic and release the GIL.
-Compressor = Callable[[bytes], bytes]
-
 # Small files are handed to a thread together: switching would cost more than compressing one.
 _BATCH = 256 * 1024
-
-
-def zlib_compressor(level: int = 9) -> Compressor:
-    """Return zlib's raw deflate at a level from 0 to 9; raise `UsageError` for another."""
-    if level not in range(10):
-        raise UsageError("is no compression level", where=str(level), fix="choose 0 to 9")
-
-    def compress(data: bytes) -> bytes:
-        stream = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
-        return stream.compress(data) + stream.flush()
-
-    return compress
 
 
 @dataclass(frozen=True, slots=True)

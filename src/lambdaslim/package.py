@@ -25,7 +25,8 @@ from lambdaslim.archive import (
 from lambdaslim.bytecode import TASK_ROOT
 from lambdaslim.companion import Companion
 from lambdaslim.compatibility import check_compatibility
-from lambdaslim.deflate import pack_all, zlib_compressor
+from lambdaslim.compressors import DEFAULT, Compressor, compressor
+from lambdaslim.deflate import pack_all
 from lambdaslim.errors import OutputError, SlimError, UsageError
 from lambdaslim.findings import Finding, Severity, demand_known
 from lambdaslim.knowledge import Knowledge
@@ -130,6 +131,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     root: str = TASK_ROOT,
     require_bytecode: bool = False,
     sources: StrPath | None = None,
+    compression: str = DEFAULT,
     verify: Checks | bool | None = None,
     heal: bool = False,
     cache: StrPath | None = None,
@@ -166,6 +168,9 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         require_bytecode: refuse the package if sources stay for want of an interpreter.
         sources: a path that ends in `.zip`, for a companion with the removed sources, from which
             `Companion` restores tracebacks.
+        compression: of the zip: "zlib" (level 9), "zlib:0" to "zlib:9", and with the extra `max`
+            "libdeflate" (level 10), "libdeflate:1" to "libdeflate:12", "max" (libdeflate's level
+            12) or "ultra" (zopfli).
         verify: compare what works before and after, by running it on this machine; a package in
             which something does not work any more is refused. True means the imports only.
         heal: verify, and if that fails, keep the fewest files that make it pass; without it the
@@ -191,6 +196,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     target = Target.of(runtime, architecture)
     options = _Promotion(interpreter, bytecode, optimize, root, require_bytecode)
     options.refuse_contradictions(skip)
+    compress = compressor(compression)
     if passes is not None:
         options.refuse_any()
     chosen = options.preset(preset, target) if passes is None else tuple(passes)
@@ -226,19 +232,21 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         fit = fitting(result.after, distributions=result.distributions)
     progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
     root = _root(pipeline)
-    delivery = _Delivery(target, result, beside, upload, fit, refusal, root, sources, proved)
+    delivery = _Delivery(
+        target, result, beside, upload, fit, refusal, root, sources, proved, compress
+    )
     return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
 
-def zipped_before(result: Result, package: Package) -> int:
-    """Return the bytes of a zip of the tree before slimming, made in the same way.
+def zipped_before(result: Result, package: Package, compression: str = DEFAULT) -> int:
+    """Return the bytes of a zip of the tree before slimming, compressed by `compression`.
 
     Files that both trees share were compressed already and are not compressed again.
     """
     before, after = result.before, result.after
     shared = {p: n for p, n in package.compressed.items() if p in before and before[p] is after[p]}
     others = (entry for path, entry in before.items() if path not in shared)
-    packed = pack_all(others, zlib_compressor())
+    packed = pack_all(others, compressor(compression))
     return zip_size(shared | {one.path: len(one.payload) for one in packed})
 
 
@@ -413,10 +421,13 @@ class _Delivery:
     root: str
     companion: StrPath | None
     proved: Proved | None
+    compress: Compressor
 
     def measured(self, output: StrPath | None) -> Slimmed:
-        zipped = output is not None and _is_zip(output)
-        return self._checked((measure_zip if zipped else measure_dir)(self.result.after))
+        tree = self.result.after
+        if output is not None and _is_zip(output):
+            return self._checked(measure_zip(tree, compression=self.compress))
+        return self._checked(measure_dir(tree))
 
     def to(self, output: StrPath | None, sources: Sequence[Path]) -> Slimmed:
         tree = self.result.after
@@ -426,7 +437,7 @@ class _Delivery:
             if output is None:
                 package = write_dir(tree, sources[0].resolve(), overwrite=True, accept=accept)
             elif _is_zip(output):
-                package = write_zip(tree, output, accept=accept)
+                package = write_zip(tree, output, compression=self.compress, accept=accept)
             else:
                 package = write_dir(tree, output, accept=accept)
         return self._slimmed(package)
@@ -437,7 +448,8 @@ class _Delivery:
         if self.companion is not None:
             name = self.target.runtime.name
             made = Companion.of(self.result, package, runtime=name, root=self.root)
-            stack.enter_context(staged_zip(made.tree(), self.companion))
+            companion = staged_zip(made.tree(), self.companion, compression=self.compress)
+            stack.enter_context(companion)
 
     def _checked(self, package: Package) -> Slimmed:
         """Return the outcome if no finding forbids it; raise `RefusedError` otherwise."""

@@ -37,6 +37,7 @@ def to_json(outcome: Outcome) -> str:
             "layers": [_size(len(layer), layer.size, None) for layer in slimmed.layers],
             "limits": {"unzipped": limits.UNZIPPED, "zipped": limits.ZIPPED},
             "headroom": asdict(slimmed.headroom),
+            "compressor": package.compressor,
             "sha256": package.sha256,
             "code_sha256": package.code_sha256,
             "content_digest": package.content_digest,

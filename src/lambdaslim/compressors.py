@@ -1,0 +1,119 @@
+"""Compressors: from raw bytes to a raw deflate stream, each with a name that tells its bytes.
+
+Any of them makes zips that every reader reads; they differ in bytes and in seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Final, Protocol
+
+from lambdaslim.errors import UsageError
+
+#: What `compressor` takes, for help texts.
+SPECS: Final = "zlib, zlib:0 to zlib:9, libdeflate, libdeflate:1 to libdeflate:12, max or ultra"
+DEFAULT: Final = "zlib"
+
+# The package whose C code does it, by family; what is not here is zlib.
+_PACKAGES = {"libdeflate": "deflate", "zopfli": "zopfli"}
+_ALIASES = {"zlib": "zlib:9", "libdeflate": "libdeflate:10", "max": "libdeflate:12"}
+_LEVELS = {"zlib": range(10), "libdeflate": range(1, 13)}
+# zlib's documentation calls 9 the best; on most real files 8, its default, gives fewer bytes.
+_MEMORY = 8
+_ITERATIONS = 15
+# A zlib stream is a deflate stream between a header and an Adler-32.
+_ZLIB_HEAD, _ZLIB_TAIL = 2, 4
+
+
+class Compressor(Protocol):
+    """Compresses bytes into a raw deflate stream.
+
+    It is called from several threads at once, gives the same bytes for the same data, and should
+    release the GIL. `name` tells everything that these bytes depend on: the library, its version,
+    the level.
+    """
+
+    @property
+    def name(self) -> str:
+        """What makes the bytes, like "zlib 1.3.1 level 9"."""
+
+    def __call__(self, data: bytes) -> bytes:
+        """Return `data` as a raw deflate stream (RFC 1951)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A function with the name of what it does."""
+
+    name: str
+    function: Callable[[bytes], bytes]
+
+    def __call__(self, data: bytes) -> bytes:
+        return self.function(data)
+
+
+def compressor(spec: str = DEFAULT) -> Compressor:
+    """Return the compressor of a short text.
+
+    Args:
+        spec: "zlib", which is level 9, or "zlib:0" to "zlib:9"; "libdeflate", which is level 10, or
+            "libdeflate:1" to "libdeflate:12"; "max", which is libdeflate's level 12; or "ultra",
+            which is zopfli. All but zlib need the extra `max`.
+
+    Raises:
+        UsageError: another text, or one that needs the extra where it is not installed.
+    """
+    if spec == "ultra":
+        return _zopfli()
+    family, _, level = _ALIASES.get(spec, spec).partition(":")
+    levels = _LEVELS.get(family, range(0))
+    # Not int(): "+1", "1_0" and " 1" are other ways to write a number.
+    if level not in map(str, levels):
+        raise UsageError("is no compression", where=spec, fix=f"choose {SPECS}")
+    return _zlib(int(level)) if family == "zlib" else _libdeflate(int(level))
+
+
+def _zlib(level: int) -> Compressor:
+    def compress(data: bytes) -> bytes:
+        stream = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY)
+        return stream.compress(data) + stream.flush()
+
+    # What runs, which need not be what Python was built with; zlib-ng calls itself by its name.
+    return _Named(f"zlib {zlib.ZLIB_RUNTIME_VERSION} level {level}", compress)
+
+
+def _libdeflate(level: int) -> Compressor:
+    deflate = _imported("libdeflate", "deflate")
+
+    def compress(data: bytes) -> bytes:
+        # Each call makes a compressor of its own, so threads do not meet.
+        return bytes(deflate.deflate_compress(data, level))
+
+    # libdeflate does not tell its version; that of the package pins it.
+    return _Named(f"libdeflate of deflate {deflate.__version__} level {level}", compress)
+
+
+def _zopfli() -> Compressor:
+    zopfli = _imported("zopfli", "zopfli.zopfli")
+    version = _imported("zopfli", "zopfli").__version__
+
+    def compress(data: bytes) -> bytes:
+        stream: bytes = zopfli.compress(data, numiterations=_ITERATIONS)
+        return stream[_ZLIB_HEAD:-_ZLIB_TAIL]
+
+    return _Named(f"zopfli {version} iterations {_ITERATIONS}", compress)
+
+
+def _imported(family: str, module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"needs the package {_PACKAGES[family]}, which cannot be imported: {error}",
+            where=family,
+            fix="pip install 'lambdaslim[max]', or choose zlib",
+        ) from error

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lambdaslim import compressors
+from lambdaslim.compressors import compressor
+from lambdaslim.errors import UsageError
+
+FAMILIES = ("zlib", "zlib:0", "zlib:1", "libdeflate", "libdeflate:1", "max", "ultra")
+NOISE = random.Random(7).randbytes(3_000)  # noqa: S311 - incompressible, not secret
+TEXT = b"".join(b"line %d of a file\n" % number for number in range(2_000))
+
+
+def inflated(stream: bytes) -> bytes:
+    reader = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = reader.decompress(stream)
+    assert reader.eof
+    assert not reader.unused_data
+    return data
+
+
+@pytest.mark.parametrize("spec", FAMILIES)
+@pytest.mark.parametrize("data", [b"", b"a", TEXT, NOISE, TEXT + NOISE])
+def test_every_compressor_makes_raw_deflate_streams(spec: str, data: bytes) -> None:
+    stream = compressor(spec)(data)
+    assert type(stream) is bytes
+    assert inflated(stream) == data
+
+
+@given(st.sampled_from(("zlib", "libdeflate:3", "max", "ultra")), st.binary(max_size=300))
+@settings(max_examples=60, deadline=None)
+def test_any_bytes_come_back(spec: str, data: bytes) -> None:
+    assert inflated(compressor(spec)(data)) == data
+
+
+@pytest.mark.parametrize("spec", FAMILIES)
+def test_threads_do_not_disturb_each_other(spec: str) -> None:
+    compress = compressor(spec)
+    pieces = [TEXT[start : start + 5_000] + NOISE[:start] for start in range(0, 12_000, 1_000)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(compress, pieces)) == [compress(piece) for piece in pieces]
+
+
+def test_names_tell_library_version_and_level() -> None:
+    assert compressor().name == f"zlib {zlib.ZLIB_RUNTIME_VERSION} level 9"
+    names = [compressor(spec).name for spec in FAMILIES]
+    assert len({*names}) == len(FAMILIES)
+    assert compressor("max").name.endswith(" level 12")
+
+
+@pytest.mark.parametrize(
+    ("spec", "same"),
+    [("zlib", "zlib:9"), ("libdeflate", "libdeflate:10"), ("max", "libdeflate:12")],
+)
+def test_short_names_stand_for_levels(spec: str, same: str) -> None:
+    assert compressor(spec).name == compressor(same).name
+    assert compressor(spec)(TEXT) == compressor(same)(TEXT)
+
+
+def test_more_effort_gives_fewer_bytes() -> None:
+    sizes = [len(compressor(spec)(TEXT)) for spec in ("zlib:0", "zlib:1", "zlib", "libdeflate")]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+WRONG = "gzip zlib: zlib:10 zlib:-1 zlib:+1 zlib:1_0 libdeflate:0 libdeflate:13 max:9 ultra:5"
+
+
+@pytest.mark.parametrize("spec", ["", "zlib: 1", "ZLIB", "zopfli", *WRONG.split()])
+def test_another_text_is_refused(spec: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compressor(spec)
+    assert caught.value.where == spec
+    assert "zlib" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("spec", "module"), [("libdeflate", "deflate"), ("max", "deflate"), ("ultra", "zopfli")]
+)
+def test_without_the_extra_the_error_says_how_to_get_it(
+    spec: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError) as caught:
+        compressor(spec)
+    assert f"package {module}" in caught.value.what
+    assert "pip install 'lambdaslim[max]'" in caught.value.fix
+
+
+@pytest.mark.parametrize("spec", ["zlib", "libdeflate", "ultra"])
+def test_other_threads_run_meanwhile(spec: str) -> None:
+    data = (TEXT + NOISE) * (2 if spec == "ultra" else 80)
+    worker = threading.Thread(target=compressor(spec), args=(data,))
+    naps = 0
+    worker.start()
+    while worker.is_alive():
+        time.sleep(0.001)  # wakes up only when the worker has let go of the GIL
+        naps += 1
+    assert naps > 5
+
+
+def test_the_default_is_zlib() -> None:
+    assert compressors.DEFAULT == "zlib"
+    assert compressors.DEFAULT in compressors.SPECS
