@@ -4,7 +4,7 @@
 Usage: elf.py PATH... [--load] [--json FILE]
 
 A PATH is a directory of installed packages, or a wheel. Files that are there twice count once. What
-is loaded before and after is compared by a reader of its own, which shares nothing with lambdaslim's.
+is loaded before and after is compared by another reader than lambdaslim's.
 With --load, every library of this machine is loaded in a process of its own before and after.
 GNU strip is asked if it is installed and knows the machine.
 """
@@ -48,32 +48,39 @@ def segments(data: bytes) -> list[tuple[int, ...]]:
 
 
 def compared(before: bytes, after: bytes) -> str:
-    """Return what became of the loaded part: "equal", "moved" in the file only, or "broken".
+    """Return what became of the loaded part.
 
-    What the header says of the section table, and what the program headers say of the place in the
-    file, are no part of it.
+    It is "equal", "moved" in the file only, "changed", or "misplaced", where the offset and the
+    address of a segment do not agree as its alignment asks. What the header says of the section
+    table, and what the program headers say of the place in the file, are no part of it.
     """
     old, new = segments(before), segments(after)
     stripped = [(*row[:2], *row[3:]) for row in old] == [(*row[:2], *row[3:]) for row in new]
-    misplaced = any(row[0] == LOAD and row[7] > 1 and (row[2] - row[3]) % row[7] for row in new)
-    if not stripped or misplaced:
-        return "broken"
+    if any(row[0] == LOAD and row[7] > 1 and (row[2] - row[3]) % row[7] for row in new):
+        return "misplaced"
+    if not stripped:
+        return "changed"
     (table,) = struct.unpack_from("<Q", before, 32)
     skipped = ((0x28, 0x30), (0x3C, 0x40), (table, table + 56 * len(old)))
     for one, other in zip(old, new, strict=True):
         a = bytearray(before[one[2] : one[2] + one[5]])
         b = bytearray(after[other[2] : other[2] + other[5]])
         for start, stop in skipped:
-            first, last = max(start - one[2], 0), max(stop - one[2], 0)
-            a[first:last] = b[first:last] = b""
+            first, last = (min(max(at - one[2], 0), one[5]) for at in (start, stop))
+            a[first:last] = b[first:last] = bytes(last - first)
         if a != b:
-            return "broken"
+            return "changed"
     return "equal" if [row[2] for row in old] == [row[2] for row in new] else "moved"
+
+
+def machine_of(data: bytes) -> str | None:
+    """Return the machine that a file is for."""
+    return MACHINES.get(struct.unpack_from("<H", data, 18)[0])
 
 
 def by_gnu(data: bytes, scratch: Path) -> bytes | None:
     """Return what GNU strip makes of a file; None if it cannot."""
-    machine = MACHINES.get(struct.unpack_from("<H", data, 18)[0])
+    machine = machine_of(data)
     own = machine == platform.machine()
     command = shutil.which("strip") if own else shutil.which(f"{machine}-linux-gnu-strip")
     if command is None:
@@ -88,12 +95,12 @@ def by_gnu(data: bytes, scratch: Path) -> bytes | None:
     return target.read_bytes() if done.returncode == 0 else None
 
 
-def measure(entry: Entry, tree: Tree, scratch: Path) -> dict[str, object]:
-    """Return the row of one library, which is in `tree`, with its bytes after each way."""
+def measure(entry: Entry, scratch: Path) -> dict[str, object]:
+    """Return the row of one library: the bytes saved in each way, and what became of the rest."""
     before = entry.read()
     row: dict[str, object] = {
         "path": entry.path,
-        "machine": MACHINES.get(struct.unpack_from("<H", before, 18)[0]),
+        "machine": machine_of(before),
         "bytes": len(before),
     }
     for way in WAYS:
@@ -141,14 +148,10 @@ def measure_all(
         fresh = [name for name in tree if digests[name] not in seen]
         seen.update(digests.values())
         with tempfile.TemporaryDirectory() as scratch:
-            rows += [measure(tree[name], tree, Path(scratch)) for name in fresh]
-            own = [
-                r["path"]
-                for r in rows[len(rows) - len(fresh) :]
-                if r["machine"] == platform.machine()
-            ]
+            rows += [measure(tree[name], Path(scratch)) for name in fresh]
+            own = [name for name in fresh if machine_of(tree[name].head(20)) == platform.machine()]
             if load and own:
-                found = load_all(tree, [str(name) for name in own], Path(scratch))
+                found = load_all(tree, own, Path(scratch))
                 loaded.update(way for _, way in found)
         print(f"{path}: {len(fresh)} new of {len(tree)}", file=sys.stderr)
     return rows, loaded
@@ -157,13 +160,11 @@ def measure_all(
 def show(rows: Sequence[dict[str, object]], loaded: Counter[str]) -> None:
     """Print the table."""
     print(f"{'files':34} {'number':>6} {'bytes':>14} {'zero':>12} {'close':>12} {'GNU':>12}")
-    groups = {
-        "all": rows,
-        **{m: [r for r in rows if r["machine"] == m] for m in MACHINES.values()},
-        **{
-            f"where GNU strip left it {w}": [r for r in rows if r.get("gnu_loaded") == w]
-            for w in ("equal", "moved", "broken")
-        },
+    groups = {"all": rows}
+    groups |= {name: [r for r in rows if r["machine"] == name] for name in MACHINES.values()}
+    groups |= {
+        f"where GNU strip left it {what}": [r for r in rows if r.get("gnu_loaded") == what]
+        for what in ("equal", "moved", "changed", "misplaced")
     }
     for name, group in groups.items():
         sums = [sum(int(str(r.get(k, 0))) for r in group) for k in ("bytes", *WAYS, "gnu")]
