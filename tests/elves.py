@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 
 #: What the other two systems' files begin with.
 MACH_O = bytes.fromhex("cffaedfe") + bytes(60)
@@ -96,3 +97,109 @@ def _version_needs(
 def extension(name: str, **facts: object) -> bytes:
     """Return an extension module with the init function of that name."""
     return elf(exports=f"PyInit_{name}", **facts)  # type: ignore[arg-type]
+
+
+@dataclass
+class Row:
+    """One section header, and what the section holds."""
+
+    name: str
+    kind: int = 1
+    flags: int = 0
+    address: int = 0
+    offset: int = 0
+    size: int = 0
+    link: int = 0
+    info: int = 0
+    align: int = 1
+    entry_size: int = 0
+    data: bytes = b""
+
+
+#: What a linker leaves for debuggers; 2 is a symbol table, 3 one of names, 4 relocations, 7 a note.
+DEAD = (
+    Row(".comment", data=b"GCC: (GNU) 14\0" * 20),
+    Row(".debug_info", data=b"what debuggers read" * 300),
+    Row(".note.stapsdt", kind=7, data=b"probe" * 20),
+    Row(".rela.text", kind=4, link=8, info=3, data=bytes(range(24)) * 20),
+    Row(".symtab", kind=2, link=9, data=bytes(range(24)) * 50),
+    Row(".strtab", kind=3, data=b"\0a_function\0another_one" * 40),
+)
+
+
+def linked(  # noqa: PLR0913 - every part of a file has a default
+    *,
+    dead: Sequence[Row] = DEAD,
+    late: bytes = b"",
+    appended: bytes = b"",
+    machine: int = 62,
+    kind: int = 3,
+    alignment: int = 0x1000,
+    table_first: bool = False,
+    extended: bool = False,
+) -> bytes:
+    """Return a 64-bit file with a section table: three loaded sections, and `dead` behind them.
+
+    Args:
+        dead: the sections of no segment.
+        late: what a second segment holds, in a section .late behind those, as patchelf puts it.
+        appended: bytes behind all that is known.
+        machine: e_machine.
+        kind: e_type.
+        alignment: of the segments, bytes.
+        table_first: the section table comes before `dead`, not last.
+        extended: the numbers of the table are in its first row.
+    """
+    head = 64 + 56 * (3 if late else 2)
+    names, code = b"\0libc.so.6\0", b"\xc3" * 100
+    dynamic = struct.pack("<6Q", 1, 1, 5, head, 0, 0)
+    alive = [
+        Row(".dynstr", 3, 2, head, head, data=names),
+        Row(".dynamic", 6, 3, head + len(names), head + len(names), link=1, data=dynamic),
+    ]
+    place = head + len(names) + len(dynamic)
+    alive.append(Row(".text", 1, 6, place, place, data=code))
+    end = place + len(code)
+    body = names + dynamic + code
+    rows = [Row("", 0, align=0), *alive]
+    count = len(alive) + len(dead) + bool(late) + 2
+    table = head + len(body) + -(head + len(body)) % 8
+    if table_first:
+        body = body.ljust(table + 64 * count - head, b"\0")
+    for one in dead:
+        body += bytes(-(head + len(body)) % 8)
+        rows.append(replace(one, offset=head + len(body)))
+        body += one.data
+    if late:
+        body += bytes(-(head + len(body)) % alignment)
+        offset = head + len(body)
+        rows.append(Row(".late", 1, 2, offset + 16 * alignment, offset, data=late))
+        body += late
+    strings = _Strings()
+    rows.append(Row(".shstrtab", 3, offset=head + len(body)))
+    places = [0, *(strings.add(row.name) for row in rows[1:])]
+    rows[-1].data = strings.data
+    body += strings.data
+    packed = bytearray()
+    for row, name in zip(rows, places, strict=True):
+        row.size = row.size or len(row.data)
+        packed += struct.pack("<IIQQQQIIQQ", name, *astuple(row)[1:-1])
+    if extended:
+        struct.pack_into("<QI", packed, 32, len(rows), len(rows) - 1)
+    if table_first:
+        body = body[: table - head] + packed + body[table - head + len(packed) :]
+    else:
+        body += bytes(-(head + len(body)) % 8)
+        table = head + len(body)
+        body += packed
+    segments = [(1, 0, 0, end), (2, alive[1].offset, alive[1].address, len(dynamic))]
+    if late:
+        segments.append((1, rows[-2].offset, rows[-2].address, len(late)))
+    numbers = (0, 0xFFFF) if extended else (len(rows), len(rows) - 1)
+    fields = (kind, machine, 1, 0, 64, table, 0, 64, 56, len(segments), 64, *numbers)
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", *fields)
+    for number, (what, offset, address, size) in enumerate(segments):
+        align = 8 if what == _DYNAMIC else alignment
+        header += struct.pack("<IIQQQQQQ", what, 4, offset, address, address, size, size, align)
+        assert len(header) == 64 + 56 * (number + 1)
+    return header + body + appended

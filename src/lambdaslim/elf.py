@@ -16,8 +16,8 @@ from lambdaslim.errors import SlimError
 #: Values of `ElfFacts.machine`.
 X86_64, AARCH64 = 62, 183
 
-_MAGIC = b"\x7fELF"
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
+MAGIC = b"\x7fELF"
+PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _NULL, _NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 0, 1, 5, 10, 14, 15, 29
 _VERNEED, _VERNEEDNUM = 0x6FFF_FFFE, 0x6FFF_FFFF
 _WEAK = 0x2
@@ -74,7 +74,7 @@ def read(data: bytes) -> ElfFacts | None:
     Raises:
         MalformedElfError: it begins like one, and is truncated or contradicts itself.
     """
-    if data[:4] != _MAGIC:
+    if data[:4] != MAGIC:
         return None
     image = Image(data)
     dynamic = _Dynamic(image)
@@ -93,12 +93,22 @@ def read(data: bytes) -> ElfFacts | None:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A program header: what part of the file (bytes) goes where in memory."""
+    """A program header: what part of the file (bytes) goes where in memory.
+
+    `alignment` (bytes) is what offset and address have in common: one minus the other is a
+    multiple of it.
+    """
 
     kind: int
     offset: int
     address: int
     size: int
+    alignment: int = 1
+
+    @property
+    def end(self) -> int:
+        """The offset behind its last byte in the file."""
+        return self.offset + self.size
 
 
 class Image:
@@ -120,7 +130,9 @@ class Image:
         word = "Q" if self.bits == 64 else "I"  # noqa: PLR2004 - the class
         header = self.unpack(f"HHI{word}{word}{word}IHHHHHH", 16)
         self.kind, self.machine = header[0], header[1]
-        self._table, self._entry_size, self._entries = header[4], header[8], header[9]
+        self.table, self._entry_size, self._entries = header[4], header[8], header[9]
+        #: Where the section headers are, the bytes of one, how many, and which has the names.
+        self.section_table = (header[5], header[10], header[11], header[12])
         self.segments = tuple(self._segments())
 
     def unpack(self, layout: str, offset: int) -> tuple[int, ...]:
@@ -138,13 +150,18 @@ class Image:
         # Both classes have the same fields, in another order.
         kind, offset, address, size = (0, 2, 3, 5) if wide else (0, 1, 2, 4)
         for number in range(self._entries):
-            row = self.unpack(layout, self._table + number * self._entry_size)
-            yield Segment(row[kind], row[offset], row[address], row[size])
+            row = self.unpack(layout, self.table + number * self._entry_size)
+            yield Segment(row[kind], row[offset], row[address], row[size], row[7])
+
+    @property
+    def table_end(self) -> int:
+        """The offset behind the program headers, which begin at `table`."""
+        return self.table + self._entries * self._entry_size
 
     def offset(self, address: int) -> int:
         """Return where in the file the byte is that is loaded at an address."""
         for one in self.segments:
-            if one.kind == _PT_LOAD and one.address <= address < one.address + one.size:
+            if one.kind == PT_LOAD and one.address <= address < one.address + one.size:
                 return one.offset + address - one.address
         raise malformed(f"has no segment for the address {address:#x}")
 

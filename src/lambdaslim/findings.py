@@ -52,6 +52,8 @@ KINDS: dict[str, Kind] = {
     "verification-failed": Kind(_ERROR, "What worked before slimming does not work after it."),
     "bytecode-crashed": Kind(_WARNING, "The compiler crashed or hung; the source was kept."),
     "bytecode-foreign": Kind(_WARNING, "Bytecode that the target cannot import."),
+    "elf-holes": Kind(_INFO, "Native files with bytes that hold nothing and cannot be cut out."),
+    "elf-duplicate-library": Kind(_INFO, "Native files that are there more than once."),
     "compat-platform": Kind(_ERROR, "Native files for macOS or Windows."),
     "compat-machine": Kind(_ERROR, "Native files for another architecture."),
     "compat-musl": Kind(_ERROR, "Native files for musl, which Lambda does not have."),

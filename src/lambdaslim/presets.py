@@ -14,6 +14,7 @@ from lambdaslim.passes import (
     Pass,
     PromoteBytecode,
     StripBytecode,
+    StripElf,
     StripInstallerLeftovers,
     StripMetadata,
     StripTests,
@@ -44,6 +45,7 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
         StripTests(),
         DropProvided(target.runtime.name, architecture=target.architecture),
         StripMetadata(),
+        StripElf(),
         promotion,
         StripBytecode(cached),
     )
@@ -51,7 +53,8 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
 
 def small(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the smallest: `safe`, and what only some programs would miss."""
-    return safe(target, promotion)
+    closed = StripElf(holes="close")
+    return tuple(closed if step == StripElf() else step for step in safe(target, promotion))
 
 
 def classic(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:

@@ -61,6 +61,13 @@ class DiskFile:
 
     def read(self) -> bytes:
         """Return the file's bytes; raise `ChangedError` if it is not the scanned file any more."""
+        data = self.head(-1)
+        if len(data) != self.size:
+            raise self._unreadable(f"held {self.size} bytes and now {len(data)}")
+        return data
+
+    def head(self, size: int) -> bytes:
+        """Return the first `size` bytes (all for -1), with the same care but for their number."""
         try:
             descriptor = os.open(self.location, _READ)
         except OSError as error:
@@ -68,12 +75,10 @@ class DiskFile:
         try:
             self._compare(os.fstat(descriptor))
             with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read()
+                data = file.read(size)
             self._compare(os.fstat(descriptor))
         finally:
             os.close(descriptor)
-        if len(data) != self.size:
-            raise self._unreadable(f"held {self.size} bytes and now {len(data)}")
         return data
 
     def _compare(self, now: os.stat_result) -> None:
@@ -132,6 +137,11 @@ class Entry:
     def read(self) -> bytes:
         """Return the content; raise `ChangedError` when the file changed since the scan."""
         return self.content.read()
+
+    def head(self, size: int) -> bytes:
+        """Return the first `size` bytes, without reading a whole file from disk."""
+        content = self.content
+        return content.head(size) if isinstance(content, DiskFile) else self.read()[:size]
 
     def moved(self, path: str) -> Entry:
         """Return the same content and mode under another path."""

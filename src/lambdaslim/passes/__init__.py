@@ -5,6 +5,7 @@ from lambdaslim.passes.drop_provided import DropProvided
 from lambdaslim.passes.exclude import Exclude
 from lambdaslim.passes.promote_bytecode import PromoteBytecode
 from lambdaslim.passes.strip_bytecode import StripBytecode
+from lambdaslim.passes.strip_elf import StripElf
 from lambdaslim.passes.strip_installer_leftovers import StripInstallerLeftovers
 from lambdaslim.passes.strip_metadata import StripMetadata
 from lambdaslim.passes.strip_tests import StripTests
@@ -16,6 +17,7 @@ ALL: tuple[type[Pass], ...] = (
     StripTests,
     DropProvided,
     StripMetadata,
+    StripElf,
     PromoteBytecode,
     StripBytecode,
 )
@@ -28,6 +30,7 @@ __all__ = [
     "Pass",
     "PromoteBytecode",
     "StripBytecode",
+    "StripElf",
     "StripInstallerLeftovers",
     "StripMetadata",
     "StripTests",
