@@ -16,7 +16,9 @@ from lambdaslim.passes import (
     StripBytecode,
     StripInstallerLeftovers,
     StripMetadata,
+    StripSources,
     StripTests,
+    StripTyping,
 )
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.target import Target
@@ -44,6 +46,8 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
         StripTests(),
         DropProvided(target.runtime.name, architecture=target.architecture),
         StripMetadata(),
+        StripTyping(),
+        StripSources(),
         promotion,
         StripBytecode(cached),
     )
@@ -51,7 +55,8 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
 
 def small(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the smallest: `safe`, and what only some programs would miss."""
-    return safe(target, promotion)
+    *first, last, caches = safe(target, promotion)
+    return (*first, last, caches)
 
 
 def classic(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:

@@ -7,7 +7,9 @@ from lambdaslim.passes.promote_bytecode import PromoteBytecode
 from lambdaslim.passes.strip_bytecode import StripBytecode
 from lambdaslim.passes.strip_installer_leftovers import StripInstallerLeftovers
 from lambdaslim.passes.strip_metadata import StripMetadata
+from lambdaslim.passes.strip_sources import StripSources
 from lambdaslim.passes.strip_tests import StripTests
+from lambdaslim.passes.strip_typing import StripTyping
 
 #: Every pass, in the order of the presets.
 ALL: tuple[type[Pass], ...] = (
@@ -16,6 +18,8 @@ ALL: tuple[type[Pass], ...] = (
     StripTests,
     DropProvided,
     StripMetadata,
+    StripTyping,
+    StripSources,
     PromoteBytecode,
     StripBytecode,
 )
@@ -30,5 +34,7 @@ __all__ = [
     "StripBytecode",
     "StripInstallerLeftovers",
     "StripMetadata",
+    "StripSources",
     "StripTests",
+    "StripTyping",
 ]
