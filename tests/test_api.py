@@ -69,7 +69,9 @@ PASSES = [
     "StripBytecode",
     "StripInstallerLeftovers",
     "StripMetadata",
+    "StripSources",
     "StripTests",
+    "StripTyping",
 ]
 FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(lambdaslim, name))]
 CLASSES = [

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from posixpath import dirname, normpath
 
+from lambdaslim.build_inputs import STUBS, BuildInputs
 from lambdaslim.distributions import Distribution, Distributions, normalised
 from lambdaslim.imports import mentions
 from lambdaslim.signs import ANY, NONE, OWN, Signs, hands_over, read_signs, uses_docstrings
@@ -105,6 +106,7 @@ class Hazards:
             self._listed,
             self._by_module,
             self._given_to_readers,
+            self._build_inputs.readers.items,
         )
         for find in finders:
             for path, reason in find():
@@ -274,10 +276,24 @@ class Hazards:
             yield from self._tree.under(place)
 
     @cached_property
+    def _build_inputs(self) -> BuildInputs:
+        def group(path: str) -> str | None:
+            owner = self._owner(path)
+            return owner.metadata if owner else None
+
+        return BuildInputs(self._tree, self._signs, group)
+
+    @cached_property
     def stubs(self) -> Needs:
-        """The `.pyi` files that code reads at run time, by lazy_loader."""
-        found = ((path, f"{path}i") for path, signs in self._signs.items() if signs.reads_stub)
-        return {stub: f"{path} calls attach_stub" for path, stub in found if stub in self._tree}
+        """The `.pyi` files that code reads at run time, by lazy_loader or itself."""
+        needs = self._build_inputs.needs
+        return {path: why for path, why in needs.items() if path.endswith(STUBS)}
+
+    @cached_property
+    def native_sources(self) -> Needs:
+        """The sources of compiled modules, headers and static libraries that code reads."""
+        needs = self._build_inputs.needs
+        return {path: why for path, why in needs.items() if not path.endswith(STUBS)}
 
     def metadata(self, distribution: Distribution) -> str | None:
         """Return why a distribution's metadata must stay, or None if no code asks for it."""

@@ -17,7 +17,9 @@ from lambdaslim.passes import (
     StripElf,
     StripInstallerLeftovers,
     StripMetadata,
+    StripSources,
     StripTests,
+    StripTyping,
 )
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.target import Target
@@ -45,6 +47,8 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
         StripTests(),
         DropProvided(target.runtime.name, architecture=target.architecture),
         StripMetadata(),
+        StripTyping(),
+        StripSources(),
         StripElf(),
         promotion,
         StripBytecode(cached),
@@ -53,8 +57,7 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
 
 def small(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the smallest: `safe`, and what only some programs would miss."""
-    closed = StripElf(holes="close")
-    return tuple(closed if step == StripElf() else step for step in safe(target, promotion))
+    return safe(target, promotion)
 
 
 def classic(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:

@@ -56,6 +56,10 @@ _PLACE = re.compile(r"[\w-]{1,60}(?:/[\w-]{1,60}){0,5}")
 _MOST_STEPS = 3
 _FALSE = {"False", "None"}
 
+# Literals that are names of files of compilers and type checkers: sources, libraries and stubs.
+_BUILD_SUFFIX = r"c|cc|cpp|cxx|h|hh|hpp|hxx|cu|cuh|pyx|pxd|pxi|f90|f95|cmake|a|lib|la|pc|pyi"
+_BUILD_FILE = re.compile(rf"[\w*./+-]{{0,120}}\.(?:{_BUILD_SUFFIX})")
+_MAY_NAME_BUILD_FILE = re.compile(rb"\.(?:" + _BUILD_SUFFIX.encode() + rb")['\"]")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|%\(\w+\)[sdr]|%[sdr]")
 # Names of sources within a literal, as in "python job.py".
 _SOURCE_NAMES = re.compile(r"(?<![\w*./?-])[\w*./?-]{0,120}\.py(?![\w.]|://)")
@@ -69,6 +73,7 @@ _TRIGGERS: tuple[tuple[tuple[bytes, ...], ...], ...] = (
     ((b"getsource", b"findsource", b"getcomments", b"getblock", b"get_source", b"linecache"),),
     ((b"code_context", b"extract_stack", b"getfile", b"getabsfile", b"co_filename"),),
     ((b"use_attribute_docstrings", b"attach_stub"),),
+    ((b"get_include",),),
     ((b"__file__",), (b"open(__file__", b"Path(__file__", *(b"." + x.encode() for x in _CUTS))),
     ((b"__file__[",),),
     ((b".py'", b'.py"', b".py ", b".py$", b"'py'", b'"py"'),),
@@ -106,6 +111,8 @@ class Signs:
         caches_compiled: it asks a compiler such as numba to cache what it makes of functions.
         documents_attributes: it lets pydantic read the docstrings of attributes from the source.
         reads_stub: it lets lazy_loader read its `.pyi`.
+        build_files: globs of files of compilers and type checkers that literals name, "src/*.c".
+        asks_for_headers: it asks a distribution where its headers are.
         below_tests: paths below a directory of tests, like ("tests", "data"), that it names.
         metadata_parts: files of a `*.dist-info` that it reads besides the usual ones.
         looks_up: names of distributions whose metadata it asks for; `OWN` is that of its own one,
@@ -126,6 +133,8 @@ class Signs:
     caches_compiled: bool = False
     documents_attributes: bool = False
     reads_stub: bool = False
+    build_files: frozenset[str] = frozenset()
+    asks_for_headers: bool = False
     below_tests: frozenset[tuple[str, ...]] = frozenset()
     metadata_parts: frozenset[str] = frozenset()
     looks_up: frozenset[str] = frozenset()
@@ -141,7 +150,9 @@ def read_signs(data: bytes) -> Signs:
 
 
 def _may_show(data: bytes) -> bool:
-    return any(all(any(one in data for one in group) for group in sign) for sign in _TRIGGERS)
+    if any(all(any(one in data for one in group) for group in sign) for sign in _TRIGGERS):
+        return True
+    return _MAY_NAME_BUILD_FILE.search(data) is not None
 
 
 def hands_over(data: bytes) -> frozenset[str]:
@@ -188,6 +199,7 @@ class _Reading:
         self.file_names: set[str] = set()
         self.composes = False
         self.hands_over: set[str] = set()
+        self.build_files: set[str] = set()
         self.caches = False
         self.documents = False
         self.below_tests: set[tuple[str, ...]] = set()
@@ -225,6 +237,8 @@ class _Reading:
             caches_compiled=self.caches,
             documents_attributes=self.documents,
             reads_stub="attach_stub" in functions,
+            build_files=frozenset(self.build_files),
+            asks_for_headers="get_include" in functions,
             below_tests=frozenset(self.below_tests),
             metadata_parts=frozenset(self.metadata_parts),
             looks_up=frozenset(self.looks_up),
@@ -336,6 +350,8 @@ class _Reading:
         text = _pattern(literal)
         if _PLACE.fullmatch(text):
             self.places.add(text)
+        if _BUILD_FILE.fullmatch(text):
+            self.build_files.add(text.lstrip("./") if text.strip("*./").find(".") > 0 else text)
         if text in ("cache", "use_attribute_docstrings"):
             self._option(text, self._text(place + 1) == ":", place)
         elif ".py" in text or text == "py":

@@ -8,7 +8,9 @@ from lambdaslim.passes.strip_bytecode import StripBytecode
 from lambdaslim.passes.strip_elf import StripElf
 from lambdaslim.passes.strip_installer_leftovers import StripInstallerLeftovers
 from lambdaslim.passes.strip_metadata import StripMetadata
+from lambdaslim.passes.strip_sources import StripSources
 from lambdaslim.passes.strip_tests import StripTests
+from lambdaslim.passes.strip_typing import StripTyping
 
 #: Every pass, in the order of the presets.
 ALL: tuple[type[Pass], ...] = (
@@ -17,6 +19,8 @@ ALL: tuple[type[Pass], ...] = (
     StripTests,
     DropProvided,
     StripMetadata,
+    StripTyping,
+    StripSources,
     StripElf,
     PromoteBytecode,
     StripBytecode,
@@ -33,5 +37,7 @@ __all__ = [
     "StripElf",
     "StripInstallerLeftovers",
     "StripMetadata",
+    "StripSources",
     "StripTests",
+    "StripTyping",
 ]
