@@ -45,7 +45,7 @@ class StripElf:
     """
 
     name: ClassVar[str] = "strip-elf"
-    holes: Literal["zero", "close"] = "zero"
+    holes: Literal["zero", "close"] = "close"
 
     def __post_init__(self) -> None:
         """Refuse an unknown way."""
