@@ -67,6 +67,7 @@ PASSES = [
     "Pass",
     "PromoteBytecode",
     "StripBytecode",
+    "StripElf",
     "StripInstallerLeftovers",
     "StripMetadata",
     "StripSources",

@@ -32,6 +32,7 @@ PASSES = [
     "exclude",
     "promote-bytecode",
     "strip-bytecode",
+    "strip-elf",
     "strip-installer-leftovers",
     "strip-metadata",
     "strip-tests",

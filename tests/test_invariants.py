@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 import lambdaslim.archive
 import lambdaslim.deflate
 from disk import below, leftovers, populate, posix_only
+from elves import linked
 from lambdaslim import (
     Entry,
     Pass,
@@ -142,6 +143,9 @@ def distributions(draw: st.DrawFn, name: str) -> Files:
     return files
 
 
+LIBRARIES = st.sampled_from([linked(), linked(late=b"behind a hole"), linked(appended=b"zip")])
+
+
 @st.composite
 def trees(draw: st.DrawFn) -> Tree:
     """Draw a directory of installed packages and the user's own files."""
@@ -153,6 +157,8 @@ def trees(draw: st.DrawFn) -> Tree:
         files.setdefault(path, (content, False))
     if draw(st.booleans()):
         files["bin/tool"] = b"#!/builder/bin/python3.11\nimport alpha\n", True
+    if draw(st.booleans()):
+        files["alpha.libs/libz.so.1"] = draw(LIBRARIES), draw(st.booleans())
     return Tree(Entry.of(path, data, executable=x) for path, (data, x) in files.items())
 
 
@@ -175,6 +181,7 @@ STEPS: list[st.SearchStrategy[Pass]] = [
         mode=st.sampled_from(["legacy", "cached", "none"]),
         optimize=st.sampled_from([0, 2]),
     ),
+    st.builds(passes.StripElf, holes=st.sampled_from(["zero", "close"])),
     st.builds(passes.StripBytecode, python=st.sampled_from([None, PYTHON])),
 ]
 # Any of them, in any order.
