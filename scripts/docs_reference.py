@@ -64,7 +64,7 @@ ADVICE = {
     "verification-failed": "Keep what it needs with `--keep`. See "
     "[verify a package](../how-to/verify.md).",
     "bytecode-foreign": "Reinstall the distribution: the runtime cannot import this file.",
-    "elf-holes": "Nothing, or let `StripElf` close them: in the zip they are a few bytes. See "
+    "elf-holes": 'They stay with `holes="zero"`, and in files that the report lists as kept. See '
     "[native files](../explanation/elf.md).",
     "elf-duplicate-library": "Nothing, or ask the distributions to share it. Each wheel brings its "
     "own libraries.",

@@ -83,7 +83,7 @@ class Outcome:
     Attributes:
         parts: the recipe for the smaller file; empty if it cannot become smaller.
         left: why it was left alone though it could become smaller, if it was.
-        holes: bytes between segments that hold nothing, and stay since no segment is moved.
+        holes: bytes between segments that hold nothing and stay, since no segment is moved.
     """
 
     parts: tuple[Part, ...] = ()
@@ -144,11 +144,11 @@ def _strip(image: Image, *, close: bool) -> Outcome:
     layout = _Layout(image, table)
     tight = layout.places(close=True)
     places = tight if close else layout.places(close=False)
-    holes = (places[-1] - tight[-1]) if len(layout.pieces) > 1 else 0
+    holes = places[-1] - tight[-1]
     if not layout.dead and places == [start for start, _ in layout.pieces]:
         return Outcome(holes=holes)
     if (why := layout.unknown()) is not None:
-        return Outcome(left=why, holes=holes)
+        return Outcome(left=why, holes=layout.pieces[-1][0] - tight[-1])
     parts = tuple(layout.recipe(places))
     made = follow(parts, image.data)
     if len(made) > len(image.data) or made == image.data:

@@ -57,9 +57,7 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
 
 def small(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the smallest: `safe`, and what only some programs would miss."""
-    # As safe as zeros over the holes, but the program headers of some files are not the same bytes.
-    closed = StripElf(holes="close")
-    return tuple(closed if step == StripElf() else step for step in safe(target, promotion))
+    return safe(target, promotion)
 
 
 def classic(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:

@@ -36,9 +36,10 @@ class StripElf:
     that cannot be proved stays as it was.
 
     Attributes:
-        holes: what to do where such a section lies between two segments. "zero" writes zeros over
-            it, which makes the zip smaller and not the file. "close" also moves the segments behind
-            it to the front of the file, in whole pages; in memory they stay where they are.
+        holes: what to do where such a section lies between two segments. "close" moves the segments
+            behind it to the front of the file, in whole pages; in memory they stay where they are.
+            "zero" leaves the program headers alone and writes zeros over the section, which makes
+            the zip smaller and not the file.
 
     Raises:
         UsageError: another value of `holes`.
