@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Sizes of the packages that lambdaslim, the classic recipe and other tools make, and do they work.
 
-Usage: size.py [NAME ...] [--no-peers] [--reuse FILE] [--json FILE]
+Usage: size.py [NAME ...] [--only TEXT ...] [--reuse FILE] [--json FILE]
 
 Every contestant makes a zip of each corpus of corpora.toml. The zip is unpacked, its files are
 weighed, and the corpus's program is run on them. Prints a table for each corpus, one of what each
 pass of lambdaslim saved, and the sums. A contestant without a package is a row with the reason.
 
+--only leaves out the contestants whose names contain none of the texts, except the recipe.
 --reuse takes the rows of the contestants other than lambdaslim from an earlier --json file: they
 take most of the time, and stay the same as long as the pins do.
 
@@ -31,6 +32,11 @@ import corpora
 import peers
 
 RECIPE_SCRIPT = Path(__file__).resolve().parent.parent / "tests" / "classic_recipe.sh"
+# Makes a zip of a corpus in an empty directory, or raises PeerError.
+Contestant = Callable[[corpora.Corpus, Path], Path]
+
+# What the recipe deletes for being provided; a contestant that keeps it has it on top.
+SDK_DIRECTORIES = {"boto3", "botocore", "dateutil", "jmespath", "s3transfer"}
 INSTALLED, RECIPE = "installed, zip -r9", "the classic recipe"
 SAFE, SMALL, MAX = "lambdaslim safe", "lambdaslim small", "lambdaslim small, max"
 OURS = {
@@ -50,6 +56,7 @@ class Row:
         unzipped: bytes of all files in the zip, None without a zip.
         zipped: bytes of the zip, None without one.
         works: "OK", what went wrong in the program, or why there is no zip.
+        sdk: bytes of the unzipped files in SDK_DIRECTORIES.
         saved: bytes that each pass saved, of lambdaslim only.
     """
 
@@ -58,6 +65,7 @@ class Row:
     unzipped: int | None
     zipped: int | None
     works: str
+    sdk: int = 0
     saved: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -70,14 +78,14 @@ def main() -> None:
     """Measure and print."""
     ask = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     ask.add_argument("names", nargs="*", metavar="NAME")
-    ask.add_argument("--no-peers", action="store_true")
+    ask.add_argument("--only", action="append", default=[], metavar="TEXT")
     ask.add_argument("--reuse", type=Path)
     ask.add_argument("--json", type=Path)
     given = ask.parse_args()
     known = earlier(given.reuse) if given.reuse else {}
     rows: list[Row] = []
     for name in corpora.chosen(given.names):
-        made = list(contest(corpora.load().sets[name], known, with_peers=not given.no_peers))
+        made = list(contest(corpora.load().sets[name], known, given.only))
         table(made)
         rows += made
     passes_table(rows)
@@ -94,23 +102,18 @@ def earlier(path: Path) -> dict[tuple[str, str], Row]:
 
 
 def contest(
-    corpus: corpora.Corpus, known: dict[tuple[str, str], Row], *, with_peers: bool
+    corpus: corpora.Corpus, known: dict[tuple[str, str], Row], only: list[str]
 ) -> Iterator[Row]:
     """Yield a row for each contestant, the known ones as they are."""
-    contestants: dict[str, Callable[[corpora.Corpus, Path], Path]] = {
-        INSTALLED: plain_zip,
-        RECIPE: recipe,
-    }
-    for name, options in OURS.items():
-        contestants[name] = Ours(options)
-    if with_peers:
-        contestants |= {peer.title: peer.pack for peer in peers.ALL}
+    contestants: dict[str, Contestant] = {INSTALLED: plain_zip, RECIPE: recipe}
+    contestants |= {name: Ours(options) for name, options in OURS.items()}
+    contestants |= {peer.title: peer.pack for peer in peers.ALL}
     for name, pack in contestants.items():
-        row = known.get((corpus.name, name))
-        yield row or measure(corpus, name, pack)
+        if not only or name == RECIPE or any(text in name for text in only):
+            yield known.get((corpus.name, name)) or measure(corpus, name, pack)
 
 
-def measure(corpus: corpora.Corpus, name: str, pack: Callable[[corpora.Corpus, Path], Path]) -> Row:
+def measure(corpus: corpora.Corpus, name: str, pack: Contestant) -> Row:
     """Let one contestant pack a corpus, weigh the package, and try it."""
     print(f"{corpus.name}: {name}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -120,12 +123,19 @@ def measure(corpus: corpora.Corpus, name: str, pack: Callable[[corpora.Corpus, P
             package = pack(corpus, work)
         except peers.PeerError as error:
             return Row(corpus.name, name, None, None, str(error))
-        with zipfile.ZipFile(package) as archive:
-            archive.extractall(task)
-            unzipped = sum(member.file_size for member in archive.infolist())
+        unzipped, sdk = unpack(package, task)
         works = corpora.works(corpus.name, task)
         saved = pack.saved if isinstance(pack, Ours) else {}
-        return Row(corpus.name, name, unzipped, package.stat().st_size, works, saved)
+        return Row(corpus.name, name, unzipped, package.stat().st_size, works, sdk, saved)
+
+
+def unpack(package: Path, task: Path) -> tuple[int, int]:
+    """Unpack a zip; return the bytes of its files, and of those in the SDK's directories."""
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(task)
+        members = archive.infolist()
+    ours = [member for member in members if member.filename.split("/")[0] in SDK_DIRECTORIES]
+    return sum(one.file_size for one in members), sum(one.file_size for one in ours)
 
 
 def plain_zip(corpus: corpora.Corpus, directory: Path) -> Path:
@@ -179,15 +189,16 @@ def table(rows: list[Row]) -> None:
     """Print a Markdown table of one corpus, with ratios to the recipe."""
     base = next(row for row in rows if row.contestant == RECIPE)
     print(f"\n### {corpora.load().sets[base.corpus].title}\n")
-    print("| contestant | unzipped | zipped | to the recipe | works |")
-    print("| --- | ---: | ---: | ---: | --- |")
+    print("| contestant | unzipped | of it SDK | zipped | to the recipe | works |")
+    print("| --- | ---: | ---: | ---: | ---: | --- |")
     for row in rows:
         if row.unzipped is None or row.zipped is None:
-            print(f"| {row.contestant} | | | | no package: {row.works} |")
+            print(f"| {row.contestant} | | | | | no package: {row.works} |")
             continue
         ratio = "" if row is base else ratios(row, base)
         works = "yes" if row.working else f"no: {row.works}"
-        print(f"| {row.contestant} | {row.unzipped:,} | {row.zipped:,} | {ratio} | {works} |")
+        sizes = f"{row.unzipped:,} | {row.sdk:,} | {row.zipped:,}"
+        print(f"| {row.contestant} | {sizes} | {ratio} | {works} |")
     print(f"\nSmallest that works: {smallest(rows)}", flush=True)
 
 
