@@ -88,11 +88,12 @@ def main() -> None:
         made = list(contest(corpora.load().sets[name], known, given.only))
         table(made)
         rows += made
+        if given.json:
+            # After each corpus: all of them take an hour and more.
+            text = json.dumps([asdict(row) for row in rows], indent=1)
+            given.json.write_text(text + "\n", encoding="utf-8")
     passes_table(rows)
     sums(rows)
-    if given.json:
-        text = json.dumps([asdict(row) for row in rows], indent=1)
-        given.json.write_text(text + "\n", encoding="utf-8")
 
 
 def earlier(path: Path) -> dict[tuple[str, str], Row]:
