@@ -144,6 +144,9 @@ def test_lookups_of_entry_points(source: str, groups: set[str]) -> None:
         ("import importlib.metadata as m\nm.distribution('x').read_text('direct_url.json')", 1),
         ("import importlib.metadata\nimportlib.metadata.files('x')", 1),
         ("import importlib.metadata\nimportlib.metadata.version('x')", 0),
+        ("from importlib import metadata\nnames = metadata.distribution('x').files", 1),
+        # Read for another sign, the name of a header.
+        ("names = dataset.files\nuse(dataset.metadata, 'name.h')", 0),
     ],
 )
 def test_rare_parts_of_metadata(source: str, parts: int) -> None:

@@ -38,7 +38,9 @@ _COMPILERS = {"script": ("jit",), "script_method": ("jit",), "jit": ("triton",)}
 _COMPILES = re.compile(r"(?:jit|vectorize|stencil)$")
 _DOCUMENTS = {"getdoc", "cleandoc", "docopt"}
 # What code asks importlib.metadata and pkg_resources for.
+# Names of which a source that asks for metadata has one of each: Parquet files have metadata, too.
 _METADATA = {"metadata", "importlib_metadata", "pkg_resources"}
+_METADATA_ROOTS = {"importlib", "importlib_metadata", "pkg_resources"}
 _LOOKS_UP = {
     *("version", "metadata", "distribution", "distributions", "requires", "files"),
     *("packages_distributions", "get_distribution", "require", "load_entry_point"),
@@ -193,6 +195,7 @@ class _Reading:
         self.text = text
         self.found = tokens(text)
         self.names = {token for kind, token in self.found if kind == NAME}
+        self.asks_for_metadata = all(self.names & some for some in (_METADATA, _METADATA_ROOTS))
         self.reads_source: list[str] = []
         self.climbs = 0
         self.places: set[str] = set()
@@ -281,7 +284,7 @@ class _Reading:
             self._name_of_metadata(place, text)
 
     def _name_of_metadata(self, place: int, text: str) -> None:
-        if not self.names & _METADATA:
+        if not self.asks_for_metadata:
             return
         if text == "files" and self._text(place - 1) == "." and self._text(place + 1) != "(":
             self.metadata_parts.add("RECORD")
@@ -356,7 +359,7 @@ class _Reading:
             self._option(text, self._text(place + 1) == ":", place)
         elif ".py" in text or text == "py":
             self._source_names(place, text)
-        elif text == "Description" and self.names & _METADATA:
+        elif text == "Description" and self.asks_for_metadata:
             self.metadata_parts.add("METADATA")
         elif text in _METADATA_PARTS and "read_text" in self.calls:
             self.metadata_parts.add(text)
