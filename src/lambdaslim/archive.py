@@ -238,13 +238,14 @@ def _stream(
     central: list[bytes] = []
     compressed: dict[str, int] = {}
     offset = 0
-    for piece, packed in _pieces(pack_all(tree.values(), compress, workers=workers)):
+    for packed in pack_all(tree.values(), compress, workers=workers):
         central.append(_central_header(packed, offset))
         compressed[packed.path] = len(packed.payload)
         content.update(packed.digest_line())
-        offset += len(piece)
-        whole.update(piece)
-        write(piece)
+        for piece in (_local_header(packed) + packed.path.encode(), packed.payload):
+            offset += len(piece)
+            whole.update(piece)
+            write(piece)
     tail = b"".join(central)
     tail += _END.pack(b"PK\5\6", 0, 0, len(central), len(central), len(tail), offset, 0)
     whole.update(tail)
@@ -263,11 +264,6 @@ def _stream(
         compressed=compressed,
         compressor=compress.name,
     )
-
-
-def _pieces(files: Iterator[Packed]) -> Iterator[tuple[bytes, Packed]]:
-    for packed in files:
-        yield b"".join((_local_header(packed), packed.path.encode(), packed.payload)), packed
 
 
 def _shared_fields(packed: Packed) -> tuple[int, ...]:

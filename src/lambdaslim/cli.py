@@ -213,6 +213,8 @@ def _add_compression(parser: argparse.ArgumentParser) -> None:
         "libdeflate:1 to libdeflate:12, max (libdeflate:12), ultra (zopfli, slow)"
     )
     parser.add_argument("--compression", default="zlib", metavar="SPEC", help=text)
+    text = "compress the tree before slimming too, and report its bytes (takes its time)"
+    parser.add_argument("--compare", action="store_true", help=text)
 
 
 def _add_bytecode(parser: argparse.ArgumentParser) -> None:

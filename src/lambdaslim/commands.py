@@ -98,7 +98,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
         )
     except package.RefusedError as error:
         slimmed, complaint = error.slimmed, str(error)
-    if slimmed.package.zipped is not None:
+    if slimmed.package.zipped is not None and given.compare:
         progress("compressing what was removed, to compare")
         before = package.zipped_before(
             slimmed.result, slimmed.package, given.compression or DEFAULT
