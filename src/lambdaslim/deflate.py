@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
+from lambdaslim.cache import Cache
 from lambdaslim.compressors import Compressor
 from lambdaslim.tree import Entry, digest_line
 
@@ -17,6 +18,8 @@ STORED, DEFLATED = 0, 8
 # Small files are handed to a thread together: switching would cost more than compressing one.
 _BATCH = 256 * 1024
 _MOST_IN_BATCH = 256
+# Bytes from which looking into a cache is cheaper than compressing.
+_WORTH = 1024
 # Bytes from which a file is large, and starts before its turn.
 _LARGE = 1 << 20
 # Bytes of large files, and of others, that may be at work or wait for their turn.
@@ -40,20 +43,40 @@ class Packed:
         return digest_line(self.path, self.sha256, executable=self.executable)
 
 
-def pack_entry(entry: Entry, compress: Compressor) -> Packed:
-    """Read and compress one file; it is stored if that is not larger."""
+def pack_entry(entry: Entry, compress: Compressor, cache: Cache | None = None) -> Packed:
+    """Read and compress one file; it is stored if that is not larger.
+
+    What a compressor of the same name has made of the same bytes before is taken from `cache`.
+    """
     data = entry.read()
-    payload = compress(data)
-    method = DEFLATED
-    if len(payload) >= len(data):
-        method, payload = STORED, data
     digest = hashlib.sha256(data).hexdigest()
+    payload = _compressed(data, digest, compress, cache)
+    method = DEFLATED
+    if not payload:
+        method, payload = STORED, data
     crc = zlib.crc32(data)
     return Packed(entry.path, entry.executable, method, payload, len(data), crc, digest)
 
 
+def _compressed(data: bytes, digest: str, compress: Compressor, cache: Cache | None) -> bytes:
+    """Return the deflate stream, b"" if it is no smaller than the data."""
+    cache = cache if len(data) >= _WORTH else None
+    key = f"{digest} {compress.name}"
+    if cache and (known := cache.get("deflate", key)) is not None:
+        return known
+    payload = compress(data)
+    payload = payload if len(payload) < len(data) else b""
+    if cache:
+        cache.put("deflate", key, payload)
+    return payload
+
+
 def pack_all(
-    entries: Iterable[Entry], compress: Compressor, *, workers: int | None = None
+    entries: Iterable[Entry],
+    compress: Compressor,
+    *,
+    workers: int | None = None,
+    cache: Cache | None = None,
 ) -> Iterator[Packed]:
     """Yield every entry compressed, in the order given, by `workers` threads (default: all cores).
 
@@ -67,7 +90,7 @@ def pack_all(
         while plan.turn < len(plan.batches):
             while step := plan.next():
                 batch = plan.batches[step.number]
-                plan.start(step, pool.submit(_pack_batch, batch, compress))
+                plan.start(step, pool.submit(_pack_batch, batch, compress, cache))
             if plan.ready():
                 yield from plan.take()
     finally:
@@ -75,8 +98,8 @@ def pack_all(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pack_batch(batch: Sequence[Entry], compress: Compressor) -> list[Packed]:
-    return [pack_entry(entry, compress) for entry in batch]
+def _pack_batch(batch: Sequence[Entry], compress: Compressor, cache: Cache | None) -> list[Packed]:
+    return [pack_entry(entry, compress, cache) for entry in batch]
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
