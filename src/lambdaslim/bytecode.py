@@ -122,9 +122,9 @@ class _Known:
     optimize: int
 
     def _key(self, source: Source) -> str:
-        made_by = f"{self.interpreter.build} {' '.join(_FLAGS)} {code_version(*_CODE)}"
+        compiler = (self.interpreter.version, self.interpreter.build, *_FLAGS, code_version(*_CODE))
         digest = hashlib.sha256(source.data).hexdigest()
-        return f"{made_by} {self.optimize} {digest} {self.root}/{source.path}"
+        return f"{' '.join(compiler)} {self.optimize} {digest} {self.root}/{source.path}"
 
     def get(self, source: Source) -> Compiled | None:
         answer = self.cache.get("bytecode", self._key(source))

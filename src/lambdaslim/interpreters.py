@@ -149,10 +149,10 @@ def ask(executable: str) -> Interpreter | None:
             check=True,
             stdin=subprocess.DEVNULL,
         )
-        short, version, implementation, magic, build = done.stdout.strip().split("|", 4)
+        short, version, implementation, magic, *build = done.stdout.strip().split("|", 4)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     if implementation != "cpython":
         return None
     major, minor = (int(part) for part in short.split("."))
-    return Interpreter(Path(executable), (major, minor), version, int(magic), build)
+    return Interpreter(Path(executable), (major, minor), version, int(magic), "".join(build))
