@@ -82,7 +82,7 @@ def vendor(into: Path, *, quiet: bool) -> None:
 def pack(vendored: Path, archive: Path, *, quiet: bool) -> None:
     """Pack the vendored directory together with the example's handler."""
     # Too large for a direct upload is not too large for Lambda; the table tells.
-    options = ["--upload=s3", *(f"--drop=/{name}" for name in LEFT_OUT)]
+    options = ["--upload=s3", "--compare", *(f"--drop=/{name}" for name in LEFT_OUT)]
     run("pack", str(vendored), str(EXAMPLE), "-o", str(archive), *target(), *options, quiet=quiet)
 
 

@@ -139,10 +139,10 @@ class TestPack:
         assert snapshot(small) == before
 
     def test_the_text_report(self, small: Path) -> None:
-        lines = pack(small).out.splitlines()
+        lines = pack(small, "--compare").out.splitlines()
         assert lines[0].startswith("lambdaslim pack: ")
         assert lines[0].endswith(f" for {RUNTIME} on x86_64, preset safe")
-        facts = pack(small, "--json", out=small.parent / "again.zip").json
+        facts = pack(small, "--json", "--compare", out=small.parent / "again.zip").json
         shown = {line.split()[0]: line.split()[1:] for line in lines if line}
         for row in facts["passes"]:
             figures = [f"{row[key]:,}" for key in ("removed", "replaced", "saved")]
@@ -158,6 +158,15 @@ class TestPack:
         assert f"wrote {small.parent / 'out.zip'}" in lines
         assert shown["CodeSha256"] == [facts["code_sha256"]]
 
+    def test_what_it_was_zipped_is_measured_on_request_only(self, small: Path) -> None:
+        out = small.parent / "again.zip"
+        plain, compared = pack(small, "--json").json, pack(small, "--json", "--compare", out=out)
+        assert plain["before"]["zipped"] is None
+        assert compared.json["before"]["zipped"] > compared.json["after"]["zipped"]
+        assert compared.json["sha256"] == plain["sha256"]
+        row = next(line for line in pack(small).out.splitlines() if line.startswith("zipped bytes"))
+        assert row.split()[2:4] == ["(--compare)", f"{plain['after']['zipped']:,}"]
+
     def test_the_total_is_the_sum(self, small: Path) -> None:
         done = pack(small)
         facts = pack(small, "--json", out=small.parent / "again.zip").json
@@ -171,7 +180,7 @@ class TestPack:
         assert sum(row["saved"] for row in rows) == saved
 
     def test_the_figures_are_those_of_the_disk(self, small: Path) -> None:
-        facts = pack(small, "--json").json
+        facts = pack(small, "--json", "--compare").json
         archive = Path(facts["output"])
         with zipfile.ZipFile(archive) as opened:
             sizes = [member.file_size for member in opened.infolist()]

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lambdaslim.cache import Cache
 from lambdaslim.compressors import DEFAULT, Compressor, compressor
 from lambdaslim.deflate import DEFLATED, Packed, pack_all
 from lambdaslim.errors import OutputError
@@ -69,12 +70,13 @@ class Package:
 Accept = Callable[[Package], object]
 
 
-def write_zip(
+def write_zip(  # noqa: PLR0913 - how to write, by keyword
     tree: Tree,
     path: StrPath,
     *,
     compression: str | Compressor = DEFAULT,
     workers: int | None = None,
+    cache: Cache | None = None,
     accept: Accept | None = None,
 ) -> Package:
     """Write a tree as a zip: verified, flushed to disk, and only then in its place.
@@ -84,6 +86,7 @@ def write_zip(
         path: the zip to write; an existing file is replaced at the end.
         compression: what `compressor` takes, like "zlib" or "libdeflate:10", or a `Compressor`.
         workers: compressing threads (default: all cores); the bytes do not depend on it.
+        cache: what was compressed before is taken from there.
         accept: called with the finished package before it takes its place; if it raises, nothing
             is written.
 
@@ -93,7 +96,7 @@ def write_zip(
         ChangedError: a file of the tree changed since the scan.
         ArchiveError: the zip, read back, is not the tree (a fault of the disk, or ours).
     """
-    with staged_zip(tree, path, compression=compression, workers=workers) as package:
+    with staged_zip(tree, path, compression=compression, workers=workers, cache=cache) as package:
         if accept:
             accept(package)
     return replace(package, path=Path(path))
@@ -106,6 +109,7 @@ def staged_zip(
     *,
     compression: str | Compressor = DEFAULT,
     workers: int | None = None,
+    cache: Cache | None = None,
 ) -> Iterator[Package]:
     """Write a zip beside its place, verified; it takes its place when the block succeeds.
 
@@ -115,14 +119,19 @@ def staged_zip(
     compress = _chosen(compression)
     _refuse_unzippable(tree, final)
     with staged_file(final) as (file, temporary):
-        package = _stream(tree, file.write, compress, workers)
+        files = pack_all(tree.values(), compress, workers=workers, cache=cache)
+        package = _stream(tree, file.write, files, compress)
         file.flush()
         _compare(package, temporary)
         yield package
 
 
 def measure_zip(
-    tree: Tree, *, compression: str | Compressor = DEFAULT, workers: int | None = None
+    tree: Tree,
+    *,
+    compression: str | Compressor = DEFAULT,
+    workers: int | None = None,
+    cache: Cache | None = None,
 ) -> Package:
     """Return the package that `write_zip` would write, without writing it; `path` is None.
 
@@ -132,7 +141,9 @@ def measure_zip(
         ChangedError: a file of the tree changed since the scan.
     """
     _refuse_unzippable(tree, None)
-    return _stream(tree, len, _chosen(compression), workers)
+    compress = _chosen(compression)
+    files = pack_all(tree.values(), compress, workers=workers, cache=cache)
+    return _stream(tree, len, files, compress)
 
 
 def _chosen(compression: str | Compressor) -> Compressor:
@@ -231,20 +242,24 @@ def zip_size(compressed: Mapping[str, int]) -> int:
 
 
 def _stream(
-    tree: Tree, write: Callable[[bytes], object], compress: Compressor, workers: int | None
+    tree: Tree,
+    write: Callable[[bytes], object],
+    files: Iterator[Packed],
+    compress: Compressor,
 ) -> Package:
     """Write a zip through `write` and return what it is."""
     whole, content = hashlib.sha256(), hashlib.sha256()
     central: list[bytes] = []
     compressed: dict[str, int] = {}
     offset = 0
-    for piece, packed in _pieces(pack_all(tree.values(), compress, workers=workers)):
+    for packed in files:
         central.append(_central_header(packed, offset))
         compressed[packed.path] = len(packed.payload)
         content.update(packed.digest_line())
-        offset += len(piece)
-        whole.update(piece)
-        write(piece)
+        for piece in (_local_header(packed) + packed.path.encode(), packed.payload):
+            offset += len(piece)
+            whole.update(piece)
+            write(piece)
     tail = b"".join(central)
     tail += _END.pack(b"PK\5\6", 0, 0, len(central), len(central), len(tail), offset, 0)
     whole.update(tail)
@@ -263,11 +278,6 @@ def _stream(
         compressed=compressed,
         compressor=compress.name,
     )
-
-
-def _pieces(files: Iterator[Packed]) -> Iterator[tuple[bytes, Packed]]:
-    for packed in files:
-        yield b"".join((_local_header(packed), packed.path.encode(), packed.payload)), packed
 
 
 def _shared_fields(packed: Packed) -> tuple[int, ...]:

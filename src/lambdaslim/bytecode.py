@@ -7,6 +7,7 @@ and no trace of what else was compiled, where, or in what order.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import queue
 import struct
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lambdaslim.cache import Cache, code_version
 from lambdaslim.errors import BytecodeError
 from lambdaslim.interpreters import Interpreter
 
@@ -38,6 +40,10 @@ _HUNG = "the compiler did not finish with this source"
 # Seconds that a source may take, and bytes a second on top; compilers do a hundred times as many.
 _PATIENCE, _SLOWEST = 60.0, 100_000
 _WORKER = Path(__file__).with_name("compile_worker.py")
+# The code on which bytecode depends.
+_CODE = tuple(
+    str(_WORKER.with_name(name)) for name in ("compile_worker.py", "canonical.py", "spelling.py")
+)
 # -I and -S keep the user's site out, -B writes nothing, no_debug_ranges leaves out the column
 # tables (3.11 on), which only draw carets below source lines that the package no longer holds.
 _FLAGS = ("-I", "-S", "-B", "-W", "ignore", "-X", "no_debug_ranges", "-X", "utf8")
@@ -64,19 +70,21 @@ class Compiled:
     crashed: bool = False
 
 
-def compile_all(
+def compile_all(  # noqa: PLR0913 - how to compile, by keyword
     sources: Iterable[Source],
     interpreter: Interpreter,
     *,
     root: str = TASK_ROOT,
     optimize: int = 0,
     workers: int | None = None,
+    cache: Cache | None = None,
 ) -> dict[str, Compiled]:
     """Compile sources in `workers` processes of `interpreter` (default: one per processor).
 
     A source that does not compile, or that crashes the compiler, has an `error` in its answer and
     does not disturb the others. Before a crash counts, the source is tried once more in a process
-    of its own: the machine may have been short of memory.
+    of its own: the machine may have been short of memory. What the same interpreter has made of a
+    source before is taken from `cache`, and the interpreter is not even started if that is all.
 
     Returns:
         the answers by path, in the order of the sources.
@@ -85,7 +93,9 @@ def compile_all(
         BytecodeError: the interpreter cannot be run, compiles nothing at all, or answers something
             else than bytecode.
     """
-    wanted = list(sources)
+    known = _Known(cache, interpreter, root.rstrip("/"), optimize) if cache else None
+    found = {source.path: (known and known.get(source)) or source for source in sources}
+    wanted = [source for source in found.values() if isinstance(source, Source)]
     make = partial(_Worker, interpreter, root, optimize)
     answers = _answers(make, wanted, workers or os.cpu_count() or 1)
     crashed = [source for source in wanted if answers[source.path].crashed]
@@ -93,7 +103,48 @@ def compile_all(
         _demand_an_answer(make, interpreter)
         for source in crashed:
             answers |= _answers(make, [source], 1)
-    return {source.path: answers[source.path] for source in wanted}
+    if known:
+        for source in wanted:
+            known.put(source, answers[source.path])
+    return {
+        path: answers[path] if isinstance(answer, Source) else answer
+        for path, answer in found.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a cache has of the answers of one interpreter, for one place and level."""
+
+    cache: Cache
+    interpreter: Interpreter
+    root: str
+    optimize: int
+
+    def _key(self, source: Source) -> str:
+        compiler = (self.interpreter.version, self.interpreter.build, *_FLAGS, code_version(*_CODE))
+        digest = hashlib.sha256(source.data).hexdigest()
+        return f"{' '.join(compiler)} {self.optimize} {digest} {self.root}/{source.path}"
+
+    def get(self, source: Source) -> Compiled | None:
+        answer = self.cache.get("bytecode", self._key(source))
+        if not answer:
+            return None
+        if answer[0]:
+            ours = answer[1:9] == _header(self.interpreter)
+            return Compiled(answer[1:], None) if ours else None
+        return Compiled(None, answer[1:].decode("utf-8", "replace"))
+
+    def put(self, source: Source, answer: Compiled) -> None:
+        if answer.pyc is not None:
+            self.cache.put("bytecode", self._key(source), b"\1" + answer.pyc)
+        elif not answer.crashed:
+            self.cache.put("bytecode", self._key(source), b"\0" + str(answer.error).encode())
+
+
+def _header(interpreter: Interpreter) -> bytes:
+    """Return how a pyc begins whose source nobody compares with it (PEP 552)."""
+    return interpreter.magic.to_bytes(2, "little") + b"\r\n\x01\0\0\0"
 
 
 _Make = Callable[["queue.SimpleQueue[Source]"], "_Worker"]
@@ -237,8 +288,7 @@ class _Worker(threading.Thread):
         return Compiled(None, _HUNG if late else _CRASHED, crashed=True)
 
     def _checked(self, pyc: bytes) -> bytes:
-        expected = self.interpreter.magic.to_bytes(2, "little") + b"\r\n\x01\0\0\0"
-        if pyc[:8] != expected:
+        if pyc[:8] != _header(self.interpreter):
             raise self._failed("answered something that is no unchecked-hash pyc")
         return pyc
 

@@ -203,6 +203,8 @@ def _add_slimming(parser: argparse.ArgumentParser, *, default_runtime: str) -> N
     _add_checks(parser)
     text = "a pyproject.toml with [tool.lambdaslim] (default: that of the working directory)"
     add("--config", metavar="FILE", help=text)
+    text = "compute everything anew, and keep nothing for the next run"
+    add("--no-cache", action="store_false", dest="cache", help=text)
     add("--dry-run", action="store_true", help="report, but write nothing")
     _add_json(parser)
 
@@ -213,6 +215,8 @@ def _add_compression(parser: argparse.ArgumentParser) -> None:
         "libdeflate:1 to libdeflate:12, max (libdeflate:12), ultra (zopfli, slow)"
     )
     parser.add_argument("--compression", default="zlib", metavar="SPEC", help=text)
+    text = "compress the tree before slimming too, and report its bytes (takes its time)"
+    parser.add_argument("--compare", action="store_true", help=text)
 
 
 def _add_bytecode(parser: argparse.ArgumentParser) -> None:

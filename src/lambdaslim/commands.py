@@ -92,13 +92,13 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             compression=given.compression or DEFAULT,
             heal=given.heal,
             verify=_checks(given),
-            cache=_cache(),
+            cache=_cache() if given.cache else None,
             dry_run=given.dry_run,
             progress=progress,
         )
     except package.RefusedError as error:
         slimmed, complaint = error.slimmed, str(error)
-    if slimmed.package.zipped is not None:
+    if slimmed.package.zipped is not None and given.compare:
         progress("compressing what was removed, to compare")
         before = package.zipped_before(
             slimmed.result, slimmed.package, given.compression or DEFAULT
@@ -288,7 +288,7 @@ def _event(path: str | None) -> object:
 
 
 def _cache() -> Path | None:
-    """Return where installed runtime clients and SDKs stay; None if there is no place for them."""
+    """Return where results and installed SDKs stay for later runs; None if there is no place."""
     if named := os.environ.get("LAMBDASLIM_CACHE"):
         return Path(named)
     if sys.platform == "win32":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 
+from lambdaslim.cache import Cache
 from lambdaslim.compressors import Compressor
 from lambdaslim.tree import Entry, digest_line
 
@@ -17,6 +17,13 @@ STORED, DEFLATED = 0, 8
 
 # Small files are handed to a thread together: switching would cost more than compressing one.
 _BATCH = 256 * 1024
+_MOST_IN_BATCH = 256
+# Bytes from which looking into a cache is cheaper than compressing.
+_WORTH = 1024
+# Bytes from which a file is large, and starts before its turn.
+_LARGE = 1 << 20
+# Bytes of large files, and of others, that may be at work or wait for their turn.
+_EARLY, _WINDOW = 48 << 20, 24 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,52 +43,154 @@ class Packed:
         return digest_line(self.path, self.sha256, executable=self.executable)
 
 
-def pack_entry(entry: Entry, compress: Compressor) -> Packed:
-    """Read and compress one file; it is stored if that is not larger."""
+def pack_entry(entry: Entry, compress: Compressor, cache: Cache | None = None) -> Packed:
+    """Read and compress one file; it is stored if that is not larger.
+
+    What a compressor of the same name has made of the same bytes before is taken from `cache`.
+    """
     data = entry.read()
-    payload = compress(data)
-    method = DEFLATED
-    if len(payload) >= len(data):
-        method, payload = STORED, data
     digest = hashlib.sha256(data).hexdigest()
+    payload = _compressed(data, digest, compress, cache)
+    method = DEFLATED
+    if not payload:
+        method, payload = STORED, data
     crc = zlib.crc32(data)
     return Packed(entry.path, entry.executable, method, payload, len(data), crc, digest)
 
 
+def _compressed(data: bytes, digest: str, compress: Compressor, cache: Cache | None) -> bytes:
+    """Return the deflate stream, b"" if it is no smaller than the data."""
+    cache = cache if len(data) >= _WORTH else None
+    key = f"{digest} {compress.name}"
+    if cache and (known := cache.get("deflate", key)) is not None:
+        return known
+    payload = compress(data)
+    payload = payload if len(payload) < len(data) else b""
+    if cache:
+        cache.put("deflate", key, payload)
+    return payload
+
+
 def pack_all(
-    entries: Iterable[Entry], compress: Compressor, *, workers: int | None = None
+    entries: Iterable[Entry],
+    compress: Compressor,
+    *,
+    workers: int | None = None,
+    cache: Cache | None = None,
 ) -> Iterator[Packed]:
     """Yield every entry compressed, in the order given, by `workers` threads (default: all cores).
 
-    Only a few batches are under way at a time, so memory is bounded by the largest files.
+    The largest files start first, so that none is left to one thread at the end; what comes out
+    does not depend on that. Memory is bounded by the largest files at work, and by a few ten MB
+    of what waits for its turn.
     """
-    count = max(1, workers or os.cpu_count() or 1)
-    pending: deque[Future[list[Packed]]] = deque()
-    pool = ThreadPoolExecutor(count)
+    plan = _Plan(tuple(_batches(entries)), max(1, workers or os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(plan.workers)
     try:
-        for batch in _batches(entries):
-            pending.append(pool.submit(_pack_batch, batch, compress))
-            if len(pending) > 2 * count:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
+        while plan.turn < len(plan.batches):
+            while step := plan.next():
+                batch = plan.batches[step.number]
+                plan.start(step, pool.submit(_pack_batch, batch, compress, cache))
+            if plan.ready():
+                yield from plan.take()
     finally:
         # Without waiting: an interrupt may have come while this thread held a lock of the pool.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pack_batch(batch: list[Entry], compress: Compressor) -> list[Packed]:
-    return [pack_entry(entry, compress) for entry in batch]
+def _pack_batch(batch: Sequence[Entry], compress: Compressor, cache: Cache | None) -> list[Packed]:
+    return [pack_entry(entry, compress, cache) for entry in batch]
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     size = 0
     for entry in entries:
-        batch.append(entry)
-        size += entry.size
-        if size >= _BATCH:
+        if batch and (size + entry.size > _BATCH or len(batch) == _MOST_IN_BATCH):
             yield batch
             batch, size = [], 0
+        batch.append(entry)
+        size += entry.size
     if batch:
         yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A batch, the bytes that it takes, and from which of the two rooms."""
+
+    number: int
+    takes: int
+    early: bool
+
+
+class _Plan:
+    """Decides which batch starts next, and holds what is not yet taken.
+
+    Large batches start from the largest on, as many as `_EARLY` bytes are room for. All others
+    start in order, as many as `_WINDOW` is room for. A batch takes its bytes until it is done, then
+    those of its result. The batch whose turn it is may always start.
+    """
+
+    def __init__(self, batches: Sequence[Sequence[Entry]], workers: int) -> None:
+        self.batches = batches
+        self.workers = workers
+        self.turn = 0
+        self._sizes = [sum(entry.size for entry in batch) for batch in batches]
+        large = (number for number, size in enumerate(self._sizes) if size >= _LARGE)
+        self._large = sorted(large, key=lambda number: -self._sizes[number])
+        self._next = 0
+        self._started: dict[int, _Step] = {}
+        self._futures: dict[int, Future[list[Packed]]] = {}
+        self._running: dict[Future[list[Packed]], int] = {}
+        # Bytes taken of the room for early batches and of that for others.
+        self._taken = {True: 0, False: 0}
+
+    def next(self) -> _Step | None:
+        """Return the batch to start now, None if that has to wait."""
+        # One more than can run, so that no worker waits for this thread.
+        if len(self._running) > self.workers:
+            return None
+        for number in self._large:
+            if self._taken[True] + self._sizes[number] <= _EARLY:
+                return _Step(number, self._sizes[number], early=True)
+        while self._next < self.turn or self._next in self._started:
+            self._next += 1
+        if self._next == len(self.batches):
+            return None
+        size = self._sizes[self._next]
+        fits = self._taken[False] + size <= _WINDOW or self._next == self.turn
+        return _Step(self._next, size, early=False) if fits else None
+
+    def start(self, step: _Step, future: Future[list[Packed]]) -> None:
+        """Note that a batch has been started."""
+        if self._sizes[step.number] >= _LARGE:
+            self._large.remove(step.number)
+        self._futures[step.number] = future
+        self._running[future] = step.number
+        self._started[step.number] = step
+        self._taken[step.early] += step.takes
+
+    def ready(self) -> bool:
+        """Tell whether the batch whose turn it is is done; if not, wait until some batch is."""
+        if not self._is_done():
+            wait(self._running, return_when=FIRST_COMPLETED)
+        for future in [one for one in self._running if one.done()]:
+            self._finish(self._running.pop(future), future)
+        return self._is_done()
+
+    def _is_done(self) -> bool:
+        return self.turn in self._futures and self._futures[self.turn].done()
+
+    def _finish(self, number: int, future: Future[list[Packed]]) -> None:
+        step = self._started[number]
+        size = 0 if future.exception() else sum(len(one.payload) for one in future.result())
+        self._taken[step.early] += size - step.takes
+        self._started[number] = replace(step, takes=size)
+
+    def take(self) -> list[Packed]:
+        """Return the result of the batch whose turn it is, or raise what it raised."""
+        step = self._started.pop(self.turn)
+        self._taken[step.early] -= step.takes
+        self.turn += 1
+        return self._futures.pop(step.number).result()

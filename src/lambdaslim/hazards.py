@@ -17,9 +17,9 @@ from posixpath import dirname, normpath
 
 from lambdaslim.build_inputs import STUBS, BuildInputs
 from lambdaslim.distributions import Distribution, Distributions, normalised
-from lambdaslim.imports import mentions
-from lambdaslim.signs import ANY, NONE, OWN, Signs, hands_over, read_signs, uses_docstrings
-from lambdaslim.tree import Entry, Tree
+from lambdaslim.readings import Readings
+from lambdaslim.signs import ANY, NONE, OWN, Signs
+from lambdaslim.tree import Tree
 
 _TESTS = {"tests", "test"}
 _GROUP = re.compile(r"(?m)^\s*\[\s*([^]\s]+)\s*\]")
@@ -36,14 +36,14 @@ class Hazards:
     """
 
     def __init__(
-        self, tree: Tree, distributions: Distributions, known: dict[Entry, Signs] | None = None
+        self, tree: Tree, distributions: Distributions, readings: Readings | None = None
     ) -> None:
         """Prepare to look at `tree` as it is now: code that is gone needs nothing.
 
-        Each source is read once, as far as `known` is shared between the passes of a run.
+        Each source is read once, as far as `readings` is shared between the passes of a run.
         """
         self._tree = tree
-        self._known: dict[Entry, Signs] = {} if known is None else known
+        self._readings = readings or Readings()
         self._distributions = distributions
         self._hands: dict[str, frozenset[str]] = {}
         self._names: dict[str, Mapping[str, tuple[str, ...]]] = {}
@@ -51,13 +51,8 @@ class Hazards:
     @cached_property
     def _signs(self) -> Mapping[str, Signs]:
         """The signs of every source that shows any."""
-        found = ((path, self._signs_of(self._tree[path])) for path in self._sources)
+        found = ((path, self._readings.signs(self._tree[path])) for path in self._sources)
         return {path: signs for path, signs in found if signs is not NONE}
-
-    def _signs_of(self, entry: Entry) -> Signs:
-        if entry not in self._known:
-            self._known[entry] = read_signs(entry.read())
-        return self._known[entry]
 
     @cached_property
     def _sources(self) -> tuple[str, ...]:
@@ -153,7 +148,7 @@ class Hazards:
             if one.name in readers and path.endswith(".py")
         }
         for path in own if modules else ():
-            for module in sorted(mentions(path, self._tree[path].read(), modules)):
+            for module in sorted(self._readings.mentions(path, self._tree[path], modules)):
                 yield path, f"{modules[module]} reads the sources of what it is given"
 
     def _named(self) -> Iterator[tuple[str, str]]:
@@ -211,7 +206,7 @@ class Hazards:
 
     def _handed(self, path: str) -> frozenset[str]:
         if path not in self._hands:
-            self._hands[path] = hands_over(self._tree[path].read())
+            self._hands[path] = self._readings.hands_over(self._tree[path])
         return self._hands[path]
 
     def _aside(self, path: str, signs: Signs) -> Iterator[tuple[str, str]]:
@@ -237,11 +232,11 @@ class Hazards:
         That is all of a distribution in which some code does, the user's own code if it does, and
         every module that imports such code, which may be given its functions.
         """
-        using = [path for path in self._sources if uses_docstrings(self._tree[path].read())]
+        using = [path for path in self._sources if self._readings.uses_docstrings(self._tree[path])]
         needs = {path for path, _ in self._all_near((path, "") for path in using)}
         modules = {self._module(path) for path in using}
         for path in self._sources:
-            if path not in needs and mentions(path, self._tree[path].read(), modules):
+            if path not in needs and self._readings.mentions(path, self._tree[path], modules):
                 needs.add(path)
         return frozenset(needs)
 

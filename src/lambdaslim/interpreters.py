@@ -20,7 +20,7 @@ _ASK = (
     "import sys, importlib.util as u;"
     "print('%d.%d' % sys.version_info[:2], sys.version.split()[0],"
     " sys.implementation.name + getattr(sys, 'abiflags', '').replace('d', '').replace('m', ''),"
-    " int.from_bytes(u.MAGIC_NUMBER[:2], 'little'), sep='|')"
+    " int.from_bytes(u.MAGIC_NUMBER[:2], 'little'), ' '.join(sys.version.split()), sep='|')"
 )
 _TIMEOUT = 30
 _PYENV_LAYOUTS = ("versions/{}.*/bin/python", "pyenv-win/versions/{}.*/python.exe")
@@ -28,12 +28,17 @@ _PYENV_LAYOUTS = ("versions/{}.*/bin/python", "pyenv-win/versions/{}.*/python.ex
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A CPython that answered: where it is, its full version, the magic number of its bytecode."""
+    """A CPython that answered: where it is, its full version, the magic number of its bytecode.
+
+    `build` is all that it says of itself (`sys.version`), on one line: two of one version may
+    compile differently if somebody has patched one.
+    """
 
     executable: Path
     python: tuple[int, int]
     version: str
     magic: int
+    build: str = ""
 
 
 def find(
@@ -144,10 +149,10 @@ def ask(executable: str) -> Interpreter | None:
             check=True,
             stdin=subprocess.DEVNULL,
         )
-        short, version, implementation, magic = done.stdout.strip().split("|")
+        short, version, implementation, magic, *build = done.stdout.strip().split("|", 4)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     if implementation != "cpython":
         return None
     major, minor = (int(part) for part in short.split("."))
-    return Interpreter(Path(executable), (major, minor), version, int(magic))
+    return Interpreter(Path(executable), (major, minor), version, int(magic), "".join(build))

@@ -7,7 +7,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,7 @@ from lambdaslim.archive import (
     zip_size,
 )
 from lambdaslim.bytecode import TASK_ROOT
+from lambdaslim.cache import Cache
 from lambdaslim.companion import Companion
 from lambdaslim.compatibility import check_compatibility
 from lambdaslim.compressors import DEFAULT, Compressor, compressor
@@ -175,7 +176,8 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
             which something does not work any more is refused. True means the imports only.
         heal: verify, and if that fails, keep the fewest files that make it pass; without it the
             refusal names them all the same.
-        cache: a directory that keeps what a verification has to install, for the next one.
+        cache: a directory that keeps for later calls what was compressed, compiled and read, at
+            most 1 GiB, and what a verification has to install. The package does not depend on it.
         dry_run: write nothing.
         progress: called with one line before each step that takes time.
 
@@ -219,23 +221,27 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         _refuse_companion(os.fspath(sources), output, directories)
     beside = tuple(load(path) for path in layers)
     tree = scan(*directories, symlinks=symlinks)
-    progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
-    fitting = partial(check_compatibility, target=target, layers=beside, scanned=tree)
-    result = pipeline.run(tree)
-    fit = fitting(result.after, distributions=result.distributions)
-    proved = None
-    # What cannot be loaded here or there needs no further proof.
-    if checks is not None and not any(map(refusal, fit)):
-        run_with = partial(prove, interpreter=interpreter, cache=cache, progress=progress)
-        proved = run_with(pipeline, result, target, checks, healing=heal)
-        result = proved.result
+    with Cache(cache) as results:
+        if results.problem:
+            progress(f"doing without the cache: {results.problem}")
+        pipeline = replace(pipeline, cache=results)
+        progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
+        fitting = partial(check_compatibility, target=target, layers=beside, scanned=tree)
+        result = pipeline.run(tree)
         fit = fitting(result.after, distributions=result.distributions)
-    progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
-    root = _root(pipeline)
-    delivery = _Delivery(
-        target, result, beside, upload, fit, refusal, root, sources, proved, compress
-    )
-    return delivery.measured(output) if dry_run else delivery.to(output, directories)
+        proved = None
+        # What cannot be loaded here or there needs no further proof.
+        if checks is not None and not any(map(refusal, fit)):
+            run_with = partial(prove, interpreter=interpreter, cache=cache, progress=progress)
+            proved = run_with(pipeline, result, target, checks, healing=heal)
+            result = proved.result
+            fit = fitting(result.after, distributions=result.distributions)
+        progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
+        root = _root(pipeline)
+        delivery = _Delivery(
+            target, result, beside, upload, fit, refusal, root, sources, proved, compress, results
+        )
+        return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
 
 def zipped_before(result: Result, package: Package, compression: str = DEFAULT) -> int:
@@ -422,11 +428,12 @@ class _Delivery:
     companion: StrPath | None
     proved: Proved | None
     compress: Compressor
+    cache: Cache
 
     def measured(self, output: StrPath | None) -> Slimmed:
         tree = self.result.after
         if output is not None and _is_zip(output):
-            return self._checked(measure_zip(tree, compression=self.compress))
+            return self._checked(measure_zip(tree, compression=self.compress, cache=self.cache))
         return self._checked(measure_dir(tree))
 
     def to(self, output: StrPath | None, sources: Sequence[Path]) -> Slimmed:
@@ -437,7 +444,9 @@ class _Delivery:
             if output is None:
                 package = write_dir(tree, sources[0].resolve(), overwrite=True, accept=accept)
             elif _is_zip(output):
-                package = write_zip(tree, output, compression=self.compress, accept=accept)
+                package = write_zip(
+                    tree, output, compression=self.compress, cache=self.cache, accept=accept
+                )
             else:
                 package = write_dir(tree, output, accept=accept)
         return self._slimmed(package)

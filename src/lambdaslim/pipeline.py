@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from lambdaslim.cache import Cache
 from lambdaslim.distributions import Distributions
 from lambdaslim.errors import PlanError
 from lambdaslim.findings import Finding
@@ -79,6 +80,7 @@ class Pipeline:
         keep: gitignore patterns of what no pass may touch.
         knowledge: the keep-rules of distributions that are in force.
         hazards: whether passes look for code that needs what they would take away.
+        cache: keeps what passes compute from the bytes of files, for later runs.
 
     Raises:
         PatternError: a malformed keep pattern.
@@ -94,6 +96,7 @@ class Pipeline:
     keep: Sequence[str] = ()
     knowledge: Knowledge = field(default_factory=Knowledge.bundled, repr=False)
     hazards: bool = True
+    cache: Cache = field(default_factory=lambda: Cache(None), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the keep patterns."""
@@ -109,7 +112,8 @@ class Pipeline:
             BytecodeError: the target's interpreter fails.
         """
         distributions = Distributions.read(tree)
-        context = Context(distributions, self.knowledge, Patterns(self.keep), self.hazards)
+        keep = Patterns(self.keep)
+        context = Context(distributions, self.knowledge, keep, self.hazards, self.cache)
         run = _Run(context, tree)
         run.findings.extend(context.distributions.findings)
         for line in context.keep.unused(tree):

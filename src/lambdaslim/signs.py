@@ -5,9 +5,11 @@ Signs are names and literals, no proof: `lambdaslim.hazards` decides what follow
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 
 from lambdaslim.tokens import CLOSING, NAME, NEWLINE, OPENING, STRING, decoded, tokens
@@ -146,6 +148,23 @@ class Signs:
 NONE = Signs()
 
 
+def as_text(found: Signs) -> str:
+    """Return signs as JSON, for a cache; what is as by default is left out."""
+    given = {one.name: getattr(found, one.name) for one in fields(Signs)}
+    shown = {name: value for name, value in given.items() if value != getattr(NONE, name)}
+    return json.dumps(shown, default=sorted, sort_keys=True)
+
+
+def from_text(text: str) -> Signs:
+    """Return the signs of a JSON of `as_text`."""
+    given = json.loads(text)
+    for name, value in given.items():
+        kind = type(getattr(NONE, name))
+        if kind in (tuple, frozenset):
+            given[name] = kind(tuple(one) if isinstance(one, list) else one for one in value)
+    return Signs(**given)
+
+
 def read_signs(data: bytes) -> Signs:
     """Return the signs in a source; most sources show none, which is found out quickly."""
     return _Reading(decoded(data)).signs() if _may_show(data) else NONE
@@ -223,7 +242,7 @@ class _Reading:
                 self.calls.append(self.found[place - 1][1] if called else "")
             elif text in CLOSING and self.calls:
                 self.calls.pop()
-        functions = set(self._called())
+        functions = set(self._called)
         if "metadata" in self.names and "get_payload" in functions:
             self.metadata_parts.add("METADATA")
         return Signs(
@@ -251,10 +270,11 @@ class _Reading:
     def _text(self, place: int) -> str:
         return self.found[place][1] if 0 <= place < len(self.found) else ""
 
-    def _called(self) -> Iterator[str]:
-        for (kind, text), (_, after) in pairwise(self.found):
-            if kind == NAME and after == "(":
-                yield text
+    @cached_property
+    def _called(self) -> tuple[str, ...]:
+        """The names before brackets: functions that are called, or defined."""
+        pairs = pairwise(self.found)
+        return tuple(text for (kind, text), (_, after) in pairs if kind == NAME and after == "(")
 
     def _defined(self) -> Iterator[str]:
         for (_, text), (kind, after) in pairwise(self.found):
@@ -343,7 +363,7 @@ class _Reading:
             return
         if name == "use_attribute_docstrings":
             self.documents = True
-        elif "numba" in self.names or any(map(_COMPILES.search, [*self.calls, *self._called()])):
+        elif "numba" in self.names or any(map(_COMPILES.search, (*self.calls, *self._called))):
             self.caches = self.caches or (self._text(place + 2) != "" and bool(self.calls))
 
     def _string(self, place: int, literal: str) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Protocol
 
+from lambdaslim.cache import Cache
 from lambdaslim.distributions import Distributions
 from lambdaslim.hazards import Hazards
 from lambdaslim.knowledge import KeepRule, Knowledge
 from lambdaslim.patterns import Patterns
-from lambdaslim.signs import Signs
-from lambdaslim.tree import Decision, Entry, Tree
+from lambdaslim.readings import Readings
+from lambdaslim.tree import Decision, Tree
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Context:
         knowledge: the keep-rules in force.
         hazards: whether passes look for code that needs what they would take away, see
             `lambdaslim.hazards`.
+        cache: keeps what is costly to compute from the bytes of files, for later runs.
         keep: the user's keep patterns. The pipeline enforces them; a pass looks at them only if
             what stays has consequences for other files.
     """
@@ -32,11 +34,16 @@ class Context:
     knowledge: Knowledge = field(default_factory=Knowledge.bundled)
     keep: Patterns = field(default_factory=lambda: Patterns(()))
     hazards: bool = True
-    _signs: dict[Entry, Signs] = field(default_factory=dict, repr=False, compare=False)
+    cache: Cache = field(default_factory=lambda: Cache(None), repr=False, compare=False)
+
+    @cached_property
+    def readings(self) -> Readings:
+        """What was found in single files, by their content."""
+        return Readings(self.cache)
 
     def scan(self, tree: Tree) -> Hazards | None:
         """Return what code of `tree` needs, None if nobody wants to know."""
-        return Hazards(tree, self.distributions, self._signs) if self.hazards else None
+        return Hazards(tree, self.distributions, self.readings) if self.hazards else None
 
     def rule(self, name: str, path: str, tree: Tree) -> KeepRule | None:
         """Return the keep-rule that forbids the pass `name` to touch a file of `tree`, or None."""

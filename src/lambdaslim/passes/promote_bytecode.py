@@ -104,7 +104,9 @@ class PromoteBytecode:
             answers: dict[str, Compiled] = {}
             for level, paths in self._levels(stays, hazards).items():
                 jobs = (Source(path, tree[path].read()) for path in paths)
-                answers |= compile_all(jobs, interpreter, root=self.root, optimize=level)
+                answers |= compile_all(
+                    jobs, interpreter, root=self.root, optimize=level, cache=context.cache
+                )
                 if level < self.optimize:
                     yield from (Keep(path, _DOCUMENTED) for path in paths)
         else:

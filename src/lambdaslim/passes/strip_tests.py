@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-from lambdaslim.imports import mentions
+from lambdaslim import imports, tokens
+from lambdaslim.cache import code_version
 from lambdaslim.passes.contract import Context
+from lambdaslim.readings import digest_of
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 
 _NAMES = frozenset({"tests", "test"})
@@ -77,6 +80,7 @@ class _Search:
         self._dotted: dict[str, list[str]] = {}
         for directory in self.directories:
             self._dotted.setdefault(self._module(directory), []).append(directory)
+        self._asked = digest_of(self._dotted)
 
     def _is_recorded(self, path: str) -> bool:
         """Tell whether a RECORD proves that a distribution installed the file.
@@ -135,14 +139,23 @@ class _Search:
             return
         if "__pycache__" in path:
             return
-        data = self.tree[path].read()
-        if path.endswith(".py") and not _may_name_tests(data):
-            return
         root = self._root(path)
         name = path.removeprefix(f"{root}/" if root else "")
-        for module in sorted(mentions(name, data, self._dotted)):
+        find = partial(_mentioned, name, modules=self._dotted)
+        by = f"{_code()} {name} {self._asked}"
+        for module in self.context.readings.texts("tests", self.tree[path], find, by=by):
             for directory in self._dotted[module]:
                 yield directory, f"{path} imports or names {module}"
+
+
+def _code() -> str:
+    return code_version(__file__, str(imports.__file__), str(tokens.__file__))
+
+
+def _mentioned(path: str, data: bytes, *, modules: Collection[str]) -> list[str]:
+    if path.endswith(".py") and not _may_name_tests(data):
+        return []
+    return sorted(imports.mentions(path, data, modules))
 
 
 def _may_name_tests(data: bytes) -> bool:

@@ -132,7 +132,7 @@ def _sizes(outcome: Outcome) -> Iterator[str]:
 def _size(
     name: str, before: int | None, after: int, left: int | None, limit: int
 ) -> tuple[str, ...]:
-    shown = "?" if before is None else f"{before:,}"
+    shown = "(--compare)" if before is None else f"{before:,}"
     return name, shown, f"{after:,}", "" if left is None else f"{left:,}", f"{limit:,}"
 
 

@@ -1,0 +1,124 @@
+"""Files are compressed in whatever order serves, and come out in theirs."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lambdaslim import Entry, deflate
+from lambdaslim.compressors import compressor
+from lambdaslim.deflate import DEFLATED, STORED, pack_all, pack_entry
+from lambdaslim.errors import ChangedError
+
+MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """Content that takes memory only while it is read."""
+
+    size: int
+
+    def read(self) -> bytes:
+        return bytes(self.size)
+
+
+def zeros(path: str, size: int) -> Entry:
+    return Entry(path, size, executable=False, content=Zeros(size))
+
+
+class Recording:
+    """A compressor that notes the sizes that it is given, in order."""
+
+    name = "recording"
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, data: bytes) -> bytes:
+        with self._lock:
+            self.sizes.append(len(data))
+        return b""
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 200_000, 300_000, MB, 3 * MB, 30 * MB]), max_size=9),
+    st.integers(1, 4),
+)
+@settings(max_examples=30, deadline=None)
+def test_what_comes_out_is_in_the_order_given(sizes: list[int], workers: int) -> None:
+    entries = [zeros(f"f{number}", size) for number, size in enumerate(sizes)]
+    found = list(pack_all(entries, Recording(), workers=workers))
+    assert [one.path for one in found] == [entry.path for entry in entries]
+    assert [one.size for one in found] == sizes
+
+
+def test_every_file_is_packed_as_alone() -> None:
+    entries = [Entry.of(f"a{n}.py", b"x = %d\n" % n * n * 50) for n in range(400)]
+    compress = compressor()
+    assert list(pack_all(entries, compress)) == [pack_entry(entry, compress) for entry in entries]
+
+
+def test_the_largest_start_first() -> None:
+    compress = Recording()
+    sizes = [1, 5 * MB, 2 * MB, 300_000, 9 * MB, 7]
+    entries = [zeros(f"f{number}", size) for number, size in enumerate(sizes)]
+    list(pack_all(entries, compress, workers=1))
+    assert compress.sizes[:3] == [9 * MB, 5 * MB, 2 * MB]
+    assert sorted(compress.sizes) == sorted(sizes)
+
+
+def test_a_file_larger_than_all_room_is_packed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deflate, "_EARLY", 100)
+    monkeypatch.setattr(deflate, "_WINDOW", 100)
+    entries = [zeros(f"f{number}", number * MB) for number in range(6)]
+    assert [one.size for one in pack_all(entries, Recording(), workers=3)] == [
+        entry.size for entry in entries
+    ]
+
+
+def test_memory_is_bounded_by_what_is_at_work() -> None:
+    # A tree of 800 MB whose files do not shrink: everything that waits is as large as it was.
+    entries = [zeros(f"f{number:03}", 4 * MB) for number in range(200)]
+
+    class Keeping:
+        name = "keeping"
+
+        def __call__(self, data: bytes) -> bytes:
+            return data
+
+    tracemalloc.start()
+    try:
+        for one in pack_all(entries, Keeping(), workers=4):
+            assert one.method == STORED
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 130 * MB
+
+
+def test_an_empty_and_an_incompressible_file_are_stored() -> None:
+    found = list(
+        pack_all([Entry.of("a"), Entry.of("b", b"ab"), Entry.of("c", b"c" * 99)], compressor())
+    )
+    assert [one.method for one in found] == [STORED, STORED, DEFLATED]
+
+
+@pytest.mark.parametrize("place", [0, 5, 29])
+def test_an_error_in_a_thread_is_raised(place: int) -> None:
+    class Broken:
+        def read(self) -> bytes:
+            raise ChangedError("changed", where="f", fix="wait")
+
+    entries = [zeros(f"f{number}", MB) for number in range(30)]
+    entries[place] = Entry(f"f{place}", 3, executable=False, content=Broken())
+    with pytest.raises(ChangedError):
+        list(pack_all(entries, Recording()))
