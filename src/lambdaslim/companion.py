@@ -157,6 +157,7 @@ def _checked(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def removed_sources(result: Result) -> Tree:
-    """Return the sources that bytecode has taken the place of."""
+    """Return the sources that bytecode has taken the place of, as they were before any pass."""
     changes = (one for one in result.changes if one.new_path == f"{one.path}c")
-    return Tree(one.original for one in changes if one.original and one.path.endswith(".py"))
+    gone = ((p, one.original) for one in changes if (p := one.path).endswith(".py"))
+    return Tree(result.before.get(path, last) for path, last in gone if last is not None)
