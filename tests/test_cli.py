@@ -31,11 +31,15 @@ PASSES = [
     "drop-provided",
     "exclude",
     "promote-bytecode",
+    "recompress-gzip",
     "strip-bytecode",
+    "strip-docstrings",
     "strip-elf",
     "strip-installer-leftovers",
     "strip-metadata",
+    "strip-sources",
     "strip-tests",
+    "strip-typing",
 ]
 LIMIT = 262_144_000
 ERROR = "lambdaslim: error: "

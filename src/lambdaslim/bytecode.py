@@ -44,6 +44,7 @@ _WORKER = Path(__file__).with_name("compile_worker.py")
 _CODE = tuple(
     str(_WORKER.with_name(name)) for name in ("compile_worker.py", "canonical.py", "spelling.py")
 )
+_DOCSTRING_WORKER = Path(__file__).with_name("docstring_worker.py")
 # -I and -S keep the user's site out, -B writes nothing, no_debug_ranges leaves out the column
 # tables (3.11 on), which only draw carets below source lines that the package no longer holds.
 _FLAGS = ("-I", "-S", "-B", "-W", "ignore", "-X", "no_debug_ranges", "-X", "utf8")
@@ -59,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """The answer for one source: a whole `.pyc`, or why there is none.
+    """The answer for one source: a whole `.pyc` (or a source, if that was asked), or why not.
 
     `compiled` tells that a compiler was asked, `crashed` that it gave no answer.
     """
@@ -96,7 +97,7 @@ def compile_all(  # noqa: PLR0913 - how to compile, by keyword
     known = _Known(cache, interpreter, root.rstrip("/"), optimize) if cache else None
     found = {source.path: (known and known.get(source)) or source for source in sources}
     wanted = [source for source in found.values() if isinstance(source, Source)]
-    make = partial(_Worker, interpreter, root, optimize)
+    make = partial(_Worker, interpreter, root, (str(_WORKER), str(optimize)))
     answers = _answers(make, wanted, workers or os.cpu_count() or 1)
     crashed = [source for source in wanted if answers[source.path].crashed]
     if crashed:
@@ -147,6 +148,35 @@ def _header(interpreter: Interpreter) -> bytes:
     return interpreter.magic.to_bytes(2, "little") + b"\r\n\x01\0\0\0"
 
 
+def blank_docstrings(
+    sources: Iterable[Source],
+    interpreter: Interpreter,
+    *,
+    everywhere: bool = False,
+    workers: int | None = None,
+) -> dict[str, bytes]:
+    """Return the sources that have docstrings without them, by path; see `docstring_worker`.
+
+    The target's own parser decides what is one, so that the result does not depend on the Python
+    that runs lambdaslim. A source that it does not parse, or that crashes it, is not in the answer.
+
+    Args:
+        sources: what to look at.
+        interpreter: a Python of the target's version.
+        everywhere: also where decorators, bases or metaclasses may look at docstrings.
+        workers: how many processes (default: one per processor).
+
+    Raises:
+        BytecodeError: the interpreter cannot be run.
+    """
+    how = "everywhere" if everywhere else "out-of-sight"
+    make = partial(_Worker, interpreter, "", (str(_DOCSTRING_WORKER), how))
+    wanted = list(sources)
+    answers = _answers(make, wanted, workers or os.cpu_count() or 1) if wanted else {}
+    payloads = ((source.path, answers[source.path].pyc) for source in wanted)
+    return {path: payload for path, payload in payloads if payload is not None}
+
+
 _Make = Callable[["queue.SimpleQueue[Source]"], "_Worker"]
 
 
@@ -187,13 +217,13 @@ class _Worker(threading.Thread):
         self,
         interpreter: Interpreter,
         root: str,
-        optimize: int,
+        script: tuple[str, ...],
         jobs: queue.SimpleQueue[Source],
     ) -> None:
         super().__init__(daemon=True)
         self.interpreter = interpreter
         self.root = root.rstrip("/")
-        self.optimize = optimize
+        self.script = script
         self.jobs = jobs
         self.answers: dict[str, Compiled] = {}
         self.failure: BaseException | None = None
@@ -261,7 +291,7 @@ class _Worker(threading.Thread):
         self._given.clear()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [str(self.interpreter.executable), *_FLAGS, str(_WORKER), str(self.optimize)]
+        command = [str(self.interpreter.executable), *_FLAGS, *self.script]
         try:
             return subprocess.Popen(
                 command,
@@ -280,7 +310,8 @@ class _Worker(threading.Thread):
         if len(head) < _ANSWER_HEAD or len(payload) < size:
             return self._crash()
         if head[0]:
-            return Compiled(self._checked(payload), None)
+            compiled = self.script[0] == str(_WORKER)
+            return Compiled(self._checked(payload) if compiled else payload, None)
         return Compiled(None, payload.decode("utf-8", "replace"))
 
     def _crash(self) -> Compiled:

@@ -157,6 +157,22 @@ def _checked(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def removed_sources(result: Result) -> Tree:
-    """Return the sources that bytecode has taken the place of."""
+    """Return the sources that bytecode has taken the place of.
+
+    That is what was compiled, or what was there before all passes, if they only blanked lines of it
+    such as those of docstrings.
+    """
     changes = (one for one in result.changes if one.new_path == f"{one.path}c")
-    return Tree(one.original for one in changes if one.original and one.path.endswith(".py"))
+    gone = ((p, one.original) for one in changes if (p := one.path).endswith(".py"))
+    return Tree(_whole(result.before.get(path), last) for path, last in gone if last is not None)
+
+
+def _whole(first: Entry | None, last: Entry) -> Entry:
+    """Return the first of two states of a source if its lines are at the same places in it."""
+    if first is None or first is last:
+        return last
+    before, after = first.read().split(b"\n"), last.read().split(b"\n")
+    same = len(before) == len(after) and all(
+        new in (b"", old) or new.strip() == b"pass" for old, new in zip(before, after, strict=True)
+    )
+    return first if same else last

@@ -17,6 +17,8 @@ from posixpath import dirname, normpath
 
 from lambdaslim.build_inputs import STUBS, BuildInputs
 from lambdaslim.distributions import Distribution, Distributions, normalised
+from lambdaslim.docstring_uses import NONE as NO_USES
+from lambdaslim.docstring_uses import DocstringUses, docstring_uses
 from lambdaslim.readings import Readings
 from lambdaslim.signs import ANY, NONE, OWN, Signs
 from lambdaslim.tree import Tree
@@ -239,6 +241,67 @@ class Hazards:
             if path not in needs and self._readings.mentions(path, self._tree[path], modules):
                 needs.add(path)
         return frozenset(needs)
+
+    @cached_property
+    def documented(self) -> Needs:
+        """The sources of which no docstring may go, as code would fail without it, or show it.
+
+        Docstrings that decorators, bases and metaclasses may look at are not meant here: whoever
+        takes docstrings away leaves these alone in every source.
+        """
+        needs: dict[str, str] = {}
+        given: dict[str, str] = {}
+        demanding: dict[str, str] = {}
+        for path, uses in self._docstring_uses.items():
+            names = set(uses.names) | {name for _, name in self._minded(path, uses) if name}
+            if uses.own:
+                needs.setdefault(path, "it uses its own docstring")
+            for one in self._definers(path, names):
+                needs.setdefault(one, f"{path} uses docstrings of it")
+            if uses.given or any(not name for _, name in self._minded(path, uses)):
+                given[path] = f"{path} uses docstrings of what it is given"
+            if uses.demands:
+                demanding[self._module(path)] = f"{path} demands docstrings"
+        for one, why in self._all_near(given.items()):
+            needs.setdefault(one, why)
+        takers = {self._module(path): why for path, why in given.items()} | demanding
+        # A function that demands docstrings is often offered by its package.
+        takers |= {one.rpartition(".")[0]: why for one, why in demanding.items() if "." in one}
+        return dict(self._importers(takers)) | needs
+
+    @cached_property
+    def _docstring_uses(self) -> Mapping[str, DocstringUses]:
+        found = ((path, docstring_uses(self._tree[path].read())) for path in self._sources)
+        return {path: uses for path, uses in found if uses != NO_USES}
+
+    def _minded(self, path: str, uses: DocstringUses) -> set[tuple[str, str]]:
+        """Return what is handed to functions that no source nearby shows to expect None."""
+        if not uses.handed:
+            return set()
+        known = (self._docstring_uses.get(one, NO_USES) for one in self._near(path))
+        asking = {name for one in known for name in one.asking}
+        return {(function, name) for function, name in uses.handed if function not in asking}
+
+    def _definers(self, path: str, names: Iterable[str]) -> Iterator[str]:
+        """Yield the sources that define a function or class of one of the names, nearby if any."""
+        words = b"|".join(re.escape(name.encode()) for name in sorted(names))
+        if not words:
+            return
+        defined = re.compile(rb"\b(?:def|class)\s+(?:" + words + rb")\b")
+        for place in (self._near(path), self._sources):
+            found = [one for one in place if defined.search(self._tree[one].read())]
+            if found:
+                yield from found
+                return
+
+    def _importers(self, modules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """Yield the sources that import one of some modules, or its package, with the reason."""
+        last = [re.escape(name.rpartition(".")[2].encode()) for name in sorted(modules)]
+        word = re.compile(rb"\b(?:" + b"|".join(last) + rb")\b") if last else None
+        for path in self._sources if word else ():
+            if word and word.search(self._tree[path].read()):
+                for module in sorted(self._readings.mentions(path, self._tree[path], modules)):
+                    yield path, modules[module]
 
     def _module(self, path: str) -> str:
         owner = self._owner(path)

@@ -13,7 +13,9 @@ from lambdaslim.passes import (
     Exclude,
     Pass,
     PromoteBytecode,
+    RecompressGzip,
     StripBytecode,
+    StripDocstrings,
     StripElf,
     StripInstallerLeftovers,
     StripMetadata,
@@ -57,7 +59,14 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
 
 def small(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the smallest: `safe`, and what only some programs would miss."""
-    return safe(target, promotion)
+    *others, compiling, caches = safe(target, promotion)
+    return (
+        *others,
+        RecompressGzip(),
+        StripDocstrings(promotion.python, promotion.interpreter),
+        compiling,
+        caches,
+    )
 
 
 def classic(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:

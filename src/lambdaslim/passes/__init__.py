@@ -4,7 +4,9 @@ from lambdaslim.passes.contract import Context, Pass
 from lambdaslim.passes.drop_provided import DropProvided
 from lambdaslim.passes.exclude import Exclude
 from lambdaslim.passes.promote_bytecode import PromoteBytecode
+from lambdaslim.passes.recompress_gzip import RecompressGzip
 from lambdaslim.passes.strip_bytecode import StripBytecode
+from lambdaslim.passes.strip_docstrings import StripDocstrings
 from lambdaslim.passes.strip_elf import StripElf
 from lambdaslim.passes.strip_installer_leftovers import StripInstallerLeftovers
 from lambdaslim.passes.strip_metadata import StripMetadata
@@ -22,6 +24,8 @@ ALL: tuple[type[Pass], ...] = (
     StripTyping,
     StripSources,
     StripElf,
+    RecompressGzip,
+    StripDocstrings,
     PromoteBytecode,
     StripBytecode,
 )
@@ -33,7 +37,9 @@ __all__ = [
     "Exclude",
     "Pass",
     "PromoteBytecode",
+    "RecompressGzip",
     "StripBytecode",
+    "StripDocstrings",
     "StripElf",
     "StripInstallerLeftovers",
     "StripMetadata",

@@ -95,7 +95,7 @@ class PromoteBytecode:
         hazards = context.scan(tree)
         stays: dict[str, str | None] = {}
         for path in tree:
-            script = self.importable_only and _is_script(path, context)
+            script = self.importable_only and is_script(path, context)
             if path.endswith(".py") and not script:
                 stays[path] = self._stays(path, tree, context, hazards)
         runtime = self._target().runtime
@@ -130,7 +130,7 @@ class PromoteBytecode:
             return f"the keep pattern {line!r}"
         if rule := context.rule(self.name, path, tree):
             return rule.why
-        if self.importable_only and not _importable(_inside(path, context), path, tree):
+        if self.importable_only and not importable(inside(path, context), path, tree):
             return _DATA
         return hazards.sources.get(path) if hazards else None
 
@@ -224,18 +224,18 @@ def _loads(entry: Entry, magic: int) -> bool:
     return header is not None and header.magic == magic
 
 
-def _inside(path: str, context: Context) -> str:
+def inside(path: str, context: Context) -> str:
     """Return a path from the directory that its distribution is installed in."""
     owner = context.distributions.owner(path)
     return path.removeprefix(f"{owner.root}/") if owner and owner.root else path
 
 
-def _is_script(path: str, context: Context) -> bool:
+def is_script(path: str, context: Context) -> bool:
     """Tell whether a `.py` is run and not imported, so that no bytecode of it is ever read."""
-    return _inside(path, context).partition("/")[0] in _SCRIPTS
+    return inside(path, context).partition("/")[0] in _SCRIPTS
 
 
-def _importable(inside: str, path: str, tree: Tree) -> bool:
+def importable(inside: str, path: str, tree: Tree) -> bool:
     """Tell whether an import statement can reach a `.py`, and its source is no more than that.
 
     A directory without `__init__` inside a package is a namespace that can be imported, or a
