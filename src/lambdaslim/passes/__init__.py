@@ -4,7 +4,10 @@ from lambdaslim.passes.contract import Context, Pass
 from lambdaslim.passes.drop_provided import DropProvided
 from lambdaslim.passes.exclude import Exclude
 from lambdaslim.passes.promote_bytecode import PromoteBytecode
+from lambdaslim.passes.prune_data import PruneData
 from lambdaslim.passes.strip_bytecode import StripBytecode
+from lambdaslim.passes.strip_documentation import StripDocumentation
+from lambdaslim.passes.strip_duplicate_data import StripDuplicateData
 from lambdaslim.passes.strip_installer_leftovers import StripInstallerLeftovers
 from lambdaslim.passes.strip_metadata import StripMetadata
 from lambdaslim.passes.strip_tests import StripTests
@@ -15,6 +18,9 @@ ALL: tuple[type[Pass], ...] = (
     StripInstallerLeftovers,
     StripTests,
     DropProvided,
+    PruneData,
+    StripDocumentation,
+    StripDuplicateData,
     StripMetadata,
     PromoteBytecode,
     StripBytecode,
@@ -27,7 +33,10 @@ __all__ = [
     "Exclude",
     "Pass",
     "PromoteBytecode",
+    "PruneData",
     "StripBytecode",
+    "StripDocumentation",
+    "StripDuplicateData",
     "StripInstallerLeftovers",
     "StripMetadata",
     "StripTests",
