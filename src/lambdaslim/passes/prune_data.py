@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import ClassVar
@@ -33,12 +33,12 @@ class PruneData:
     """
 
     name: ClassVar[str] = "prune-data"
-    services: tuple[str, ...] | None = None
-    locales: tuple[str, ...] | None = None
+    services: Sequence[str] | None = None
+    locales: Sequence[str] | None = None
     rules: bool = True
 
     def __post_init__(self) -> None:
-        """Take any list for a tuple."""
+        """Make tuples of lists, so that passes can be compared."""
         for option in ("services", "locales"):
             given = getattr(self, option)
             if isinstance(given, str):
@@ -64,7 +64,7 @@ class PruneData:
         for choice in choices:
             yield from self._chosen(choice, usage)
 
-    def _given(self, rule: ChoiceRule) -> tuple[str, ...] | None:
+    def _given(self, rule: ChoiceRule) -> Sequence[str] | None:
         return self.services if rule.option == "services" else self.locales
 
     def _demand_known(self, choices: list[_Choice]) -> None:
@@ -85,14 +85,14 @@ class PruneData:
         if given is not None:
             also = usage.called(rule, choice.files) if rule.calls else frozenset()
             kept = frozenset(key for key in choice.files if any(_is(key, n, rule) for n in given))
-            yield from choice.without(kept | also, f"not among the {rule.option} that were chosen")
+            yield from choice.without(kept | also, "nobody chose")
         elif rule.calls and self.rules:
             found = usage.chosen(rule, choice.files)
             if isinstance(found, Unknown):
                 why = f"all {rule.option} of {label} stay: {found.reason}"
                 yield Keep(choice.distribution.metadata, why)
             else:
-                yield from choice.without(found, "your code names no such service")
+                yield from choice.without(found, "no code names")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class _Choice:
         rule = self.rule
         stay = kept | {key for key in self.files if any(_is(key, n, rule) for n in rule.always)}
         unit = f"{self.distribution.metadata}: {rule.option}"
+        reason = f"{rule.reason} that {why} (prune-rule for {self.distribution.name})"
         for key, paths in self.files.items():
             for path in paths if key not in stay else ():
-                reason = f"{rule.reason}; {key}: {why} (prune-rule for {self.distribution.name})"
                 yield Remove(path, reason, unit=unit)
 
 
