@@ -12,7 +12,8 @@ from disk import environment, populate
 from lambdaslim import Pipeline, Result, preset, scan, write_dir
 from lambdaslim.errors import DataError
 from lambdaslim.knowledge import KeepRule, Knowledge, parse
-from lambdaslim.passes import Exclude
+from lambdaslim.knowledge.prune import ChoiceRule, PruneRule
+from lambdaslim.passes import Exclude, PruneData, StripDocumentation, StripDuplicateData
 from lambdaslim.target import Target
 from trees import PYTHON, dist, tree_from
 from vendored import Vendor
@@ -61,10 +62,30 @@ def test_a_rule_is_needed_and_enough(rule: KeepRule, vendored: Vendor, tmp_path:
     assert any(rule.why == kept.reason for kept in with_it.kept)
 
 
-def checked(rule: KeepRule, result: Result, place: Path) -> int:
+def checked(rule: KeepRule | PruneRule | ChoiceRule, result: Result, place: Path) -> int:
     write_dir(result.after, place)
     command = [sys.executable, "-I", "-S", "-B", "-c", RUN, str(place), rule.check]
     return subprocess.run(command, env=environment(), capture_output=True, check=False).returncode
+
+
+# Those of small wheels; the rules of others were tried by hand, with the versions in `checked`.
+LIGHT = ("babel", "boto3", "jsonschema")
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_what_rules_prune_is_not_missed(vendored: Vendor, tmp_path: Path) -> None:
+    tree = scan(vendored(*LIGHT), populate(tmp_path / "own", {"app.py": "x = 1"}))
+    bundled = Knowledge.bundled()
+    steps = (PruneData((), ()), StripDocumentation(), StripDuplicateData())
+    tried = []
+    for n, rule in enumerate([*bundled.prune, *bundled.choice]):
+        one = Knowledge(prune=(rule,)) if isinstance(rule, PruneRule) else Knowledge(choice=(rule,))
+        result = Pipeline(steps, knowledge=one).run(tree)
+        if result.changes and rule.check:
+            assert checked(rule, result, tmp_path / str(n)) == 0, rule
+            tried.append(rule.distribution)
+    assert set(tried) == {*LIGHT, "botocore"}
 
 
 def test_every_rule_says_what_shows_its_need() -> None:
