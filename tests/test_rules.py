@@ -12,7 +12,8 @@ from disk import environment, populate
 from lambdaslim import Pipeline, Result, preset, scan, write_dir
 from lambdaslim.errors import DataError
 from lambdaslim.knowledge import KeepRule, Knowledge, parse
-from lambdaslim.passes import Exclude
+from lambdaslim.knowledge.prune import ChoiceRule, PruneRule
+from lambdaslim.passes import Exclude, PruneData, StripDocumentation, StripDuplicateData
 from lambdaslim.target import Target
 from trees import PYTHON, dist, tree_from
 from vendored import Vendor
@@ -56,15 +57,38 @@ def test_a_rule_is_needed_and_enough(rule: KeepRule, vendored: Vendor, tmp_path:
     gone = (Exclude(rule.paths.lines),) if "strip-tests" in rule.passes else ()
     without = Pipeline((*gone, *passes), knowledge=Knowledge(), hazards=False).run(tree)
     with_it = Pipeline(passes, knowledge=Knowledge((rule,)), hazards=False).run(tree)
-    assert checked(rule, without, tmp_path / "without") != 0
-    assert checked(rule, with_it, tmp_path / "with") == 0
+    assert checked(rule.check, without, tmp_path / "without") != 0
+    assert checked(rule.check, with_it, tmp_path / "with") == 0
     assert any(rule.why == kept.reason for kept in with_it.kept)
 
 
-def checked(rule: KeepRule, result: Result, place: Path) -> int:
+def checked(statements: str, result: Result, place: Path) -> int:
     write_dir(result.after, place)
-    command = [sys.executable, "-I", "-S", "-B", "-c", RUN, str(place), rule.check]
+    command = [sys.executable, "-I", "-S", "-B", "-c", RUN, str(place), statements]
     return subprocess.run(command, env=environment(), capture_output=True, check=False).returncode
+
+
+# A small wheel with rules of both kinds; those of others were tried by hand, with the versions in
+# `checked`.
+PRUNED = ("botocore", "certifi")
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["prune", "choice"])
+def test_what_rules_prune_is_not_missed(kind: str, vendored: Vendor, tmp_path: Path) -> None:
+    tree = scan(vendored(*PRUNED), populate(tmp_path / "own", {"app.py": "x = 1"}))
+    bundled = Knowledge.bundled()
+    known = {
+        "prune": Knowledge(prune=bundled.prune),
+        "choice": Knowledge(choice=bundled.choice),
+    }[kind]
+    steps = (PruneData((), ()), StripDocumentation(), StripDuplicateData())
+    result = Pipeline(steps, knowledge=known).run(tree)
+    rules: list[PruneRule | ChoiceRule] = [*known.prune, *known.choice]
+    mine = [rule for rule in rules if rule.distribution in PRUNED]
+    assert all(any(rule.reason in c.reason for c in result.changes) for rule in mine)
+    assert checked("\n".join(rule.check for rule in mine), result, tmp_path / "pruned") == 0
 
 
 def test_every_rule_says_what_shows_its_need() -> None:

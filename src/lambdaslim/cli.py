@@ -188,6 +188,10 @@ def _add_slimming(parser: argparse.ArgumentParser, *, default_runtime: str) -> N
     _add_many(parser, "--keep", "PATTERN", "gitignore pattern of files that no pass may touch")
     _add_many(parser, "--drop", "PATTERN", "gitignore pattern of files to remove first")
     _add_many(parser, "--skip", "PASS", "a pass to leave out (see `lambdaslim passes`)")
+    text = "a service that the code uses, like s3; data for others goes"
+    _add_many(parser, "--service", "NAME", text, dest="services")
+    text = "a language whose data stays, like de; that of others goes"
+    _add_many(parser, "--locale", "NAME", text, dest="locales")
     text = "do without the bundled keep-rules of single distributions"
     add("--no-knowledge", action="store_false", dest="knowledge", help=text)
     text = "do not look for code that needs what passes would take away"

@@ -75,6 +75,8 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             keep=given.keep,
             drop=given.drop,
             skip=given.skip,
+            services=given.services or None,
+            locales=given.locales or None,
             knowledge=given.knowledge,
             hazards=given.hazards,
             layers=given.layer,

@@ -19,6 +19,8 @@ KEYS: Mapping[str, type] = {
     "keep": list,
     "drop": list,
     "skip": list,
+    "services": list,
+    "locales": list,
     "allow": list,
     "strict": bool,
     "bytecode": str,

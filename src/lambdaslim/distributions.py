@@ -24,7 +24,7 @@ _METADATA = re.compile(r"\.(?:dist-info|egg-info)$")
 _CACHED = re.compile(r"^(?:(.*)/)?__pycache__/([^/]+?)\.[^/.]+(?:\.opt-[^/.]+)?\.pyc$")
 # Real headers are a few kB; parsing ten thousand times as much would take minutes.
 _MOST_HEADERS = 1 << 20
-_SCRIPT = re.compile(r"(?:\.\./)+((?:bin|Scripts)/[^/]+)$")
+_MOVED = re.compile(r"(?:\.\./)+((?:bin|Scripts)/[^/]+|(?:share|etc|include)/.+)$")
 _TAG = re.compile(r"(?m)^Tag:[ \t]*(\S+)")
 _LEADING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -288,18 +288,18 @@ class _Reader:
         return frozenset(found)
 
     def _local(self, row: str, digest: str, base: str) -> str:
-        """Return where a recorded file is: with --target, pip moves scripts into the tree.
+        """Return where a recorded file is: with --target, pip moves scripts and data into the tree.
 
         The hash tells that a file there is the recorded one and not the user's.
         """
         row = row.replace("\\", "/")
-        script = _SCRIPT.match(row)
-        moved = posixpath.join(base, script[1]) if script else ""
-        if not script or moved not in self.tree:
+        match = _MOVED.match(row)
+        moved = posixpath.join(base, match[1]) if match else ""
+        if not match or moved not in self.tree:
             return row
         content = hashlib.sha256(self.tree[moved].read()).digest()
         same = base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
-        return script[1] if digest == f"sha256={same}" else row
+        return match[1] if digest == f"sha256={same}" else row
 
     def _named(self) -> Iterator[str]:
         """Yield the files of the import packages, by top_level.txt or by the name."""

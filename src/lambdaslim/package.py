@@ -118,6 +118,8 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     keep: Sequence[str] = (),
     drop: Sequence[str] = (),
     skip: Sequence[str] = (),
+    services: Sequence[str] | None = None,
+    locales: Sequence[str] | None = None,
     knowledge: bool = True,
     hazards: bool = True,
     layers: Sequence[StrPath] = (),
@@ -153,6 +155,9 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         keep: gitignore patterns of files that no pass may touch.
         drop: gitignore patterns of files to remove first.
         skip: names of passes to leave out.
+        services: the AWS and Google services that the code uses, like "s3"; data for others goes.
+            None looks for them in your code in the preset "small", and removes none in "safe".
+        locales: the languages whose data stays, like "de"; None keeps all.
         knowledge: whether the bundled keep-rules hold.
         hazards: whether code is scanned for what it needs; neither serves the preset "classic".
         layers: zips or directories of the function's layers, which count towards the limit.
@@ -187,6 +192,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         SlimError: any other member of the family, for bad input or output.
     """
     lists = {"keep": keep, "drop": drop, "skip": skip, "layers": layers, "allow": allow}
+    lists |= {"services": services or (), "locales": locales or ()}
     for name, value in lists.items():
         if isinstance(value, str):
             raise UsageError("must be a list, not one string", where=name, fix=f"write [{value!r}]")
@@ -201,7 +207,9 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     compress = compressor(compression)
     if passes is not None:
         options.refuse_any()
-    chosen = options.preset(preset, target) if passes is None else tuple(passes)
+        _refuse_choices(services, locales)
+    preset_ = partial(options.preset, services=services, locales=locales)
+    chosen = preset_(preset, target) if passes is None else tuple(passes)
     # The classic recipe is there to be compared with, so nothing may mend it.
     classic = passes is None and preset == "classic"
     pipeline = Pipeline(
@@ -291,7 +299,14 @@ class _Promotion:
                 what = "is for presets and not for your own passes"
                 raise UsageError(what, where=one.name, fix="give it to PromoteBytecode")
 
-    def preset(self, name: str, target: Target) -> tuple[Pass, ...]:
+    def preset(
+        self,
+        name: str,
+        target: Target,
+        *,
+        services: Sequence[str] | None,
+        locales: Sequence[str] | None,
+    ) -> tuple[Pass, ...]:
         return presets.preset(
             name,
             target,
@@ -300,7 +315,17 @@ class _Promotion:
             optimize=self.optimize,
             root=self.root,
             require_bytecode=self.require_bytecode,
+            services=services,
+            locales=locales,
         )
+
+
+def _refuse_choices(services: Sequence[str] | None, locales: Sequence[str] | None) -> None:
+    """Raise `UsageError` for choices that were given beside passes of one's own."""
+    for name, given in (("services", services), ("locales", locales)):
+        if given is not None:
+            what = "is for presets and not for your own passes"
+            raise UsageError(what, where=name, fix="give it to PruneData")
 
 
 def _root(pipeline: Pipeline) -> str:

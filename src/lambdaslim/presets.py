@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from lambdaslim.passes import (
     Exclude,
     Pass,
     PromoteBytecode,
+    PruneData,
     RecompressGzip,
     StripBytecode,
     StripDocstrings,
+    StripDocumentation,
+    StripDuplicateData,
     StripElf,
     StripInstallerLeftovers,
     StripMetadata,
@@ -59,13 +62,22 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
 
 def small(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
     """Return the smallest: `safe`, and what only some programs would miss."""
-    *others, compiling, caches = safe(target, promotion)
+    cached = promotion.python if promotion.mode != "none" else None
     return (
-        *others,
+        StripInstallerLeftovers(),
+        StripTests(),
+        DropProvided(target.runtime.name, architecture=target.architecture),
+        PruneData(),
+        StripDocumentation(),
+        StripDuplicateData(),
+        StripMetadata(),
+        StripTyping(),
+        StripSources(),
+        StripElf(),
         RecompressGzip(),
         StripDocstrings(promotion.python, promotion.interpreter),
-        compiling,
-        caches,
+        promotion,
+        StripBytecode(cached),
     )
 
 
@@ -102,6 +114,8 @@ def preset(  # noqa: PLR0913 - the options of the one pass that has many
     optimize: Level = 0,
     root: str = TASK_ROOT,
     require_bytecode: bool = False,
+    services: Sequence[str] | None = None,
+    locales: Sequence[str] | None = None,
 ) -> tuple[Pass, ...]:
     """Return the passes of a preset, to run as they are or to change.
 
@@ -113,9 +127,12 @@ def preset(  # noqa: PLR0913 - the options of the one pass that has many
         optimize: 0, 1 or 2.
         root: where the package is unpacked, for the file names in tracebacks.
         require_bytecode: make it an error if sources stay for want of an interpreter.
+        services: the services that the code uses, see `passes.PruneData`; None looks for them in
+            "small", and removes none in "safe".
+        locales: the languages that the code uses; None removes none.
 
     Raises:
-        UsageError: an unknown name, or an option with another value.
+        UsageError: an unknown name, or an option with another value, or for the preset "classic".
     """
     if name not in _PRESETS:
         fix = f"choose one of {', '.join(NAMES)}"
@@ -128,4 +145,25 @@ def preset(  # noqa: PLR0913 - the options of the one pass that has many
         optimize=optimize,
         require=require_bytecode,
     )
-    return _PRESETS[name](target, promotion)
+    chosen = _PRESETS[name](target, promotion)
+    if services is None and locales is None:
+        return chosen
+    return tuple(_choosing(chosen, services, locales))
+
+
+def _choosing(
+    chosen: Iterable[Pass], services: Sequence[str] | None, locales: Sequence[str] | None
+) -> Iterator[Pass]:
+    """Yield the passes with what the user chose; without prune-rules where a preset has none."""
+    steps = list(chosen)
+    places = [place for place, step in enumerate(steps) if isinstance(step, DropProvided)]
+    if not places:
+        what, fix = "takes no services or locales", "choose safe or small"
+        raise UsageError(what, where="the preset classic", fix=fix)
+    if not any(isinstance(step, PruneData) for step in steps):
+        steps.insert(places[0] + 1, PruneData(rules=False))
+    for step in steps:
+        if isinstance(step, PruneData):
+            yield PruneData(services, locales, rules=step.rules)
+        else:
+            yield step

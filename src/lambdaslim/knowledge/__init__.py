@@ -1,7 +1,7 @@
 """What is known of single distributions, as data: one TOML file per subject, checked on load.
 
-A row names the distribution and versions it holds for, the paths it keeps, the passes it keeps them
-from, and why, with evidence. Code never asks for a distribution by name.
+A row names the distribution and versions it holds for, the paths that it keeps from passes or lets
+them take, and why, with evidence. Code never asks for a distribution by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any, Literal
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from lambdaslim.errors import DataError, SlimError
+from lambdaslim.errors import SlimError
+from lambdaslim.knowledge.prune import ChoiceRule, PruneRule, parse_choice, parse_prune
+from lambdaslim.knowledge.schema import concerns, malformed, rows
 from lambdaslim.patterns import Patterns
 
 _OPTIONAL = {"check", "scope", "containing"}
@@ -57,9 +59,7 @@ class KeepRule:
 
     def concerns(self, distribution: str, version: str | None) -> bool:
         """Tell whether the rule holds for a distribution (whatever an unknown version is)."""
-        if distribution != self.distribution:
-            return False
-        return version is None or self.versions.contains(version, prereleases=True)
+        return concerns(self.distribution, self.versions, distribution, version)
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,7 @@ class BinaryRule:
 
     def concerns(self, distribution: str, version: str | None) -> bool:
         """Tell whether the rule holds for a distribution (whatever an unknown version is)."""
-        if distribution != self.distribution:
-            return False
-        return version is None or self.versions.contains(version, prereleases=True)
+        return concerns(self.distribution, self.versions, distribution, version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +96,8 @@ class Knowledge:
 
     keep: tuple[KeepRule, ...] = ()
     binary: tuple[BinaryRule, ...] = ()
+    prune: tuple[PruneRule, ...] = ()
+    choice: tuple[ChoiceRule, ...] = ()
 
     @staticmethod
     def bundled() -> Knowledge:
@@ -115,31 +115,19 @@ def _bundled() -> Knowledge:
     return Knowledge(
         keep=tuple(rule for name in sorted(texts) for rule in parse(texts[name], name)),
         binary=tuple(rule for name in sorted(texts) for rule in parse_binary(texts[name], name)),
+        prune=tuple(rule for name in sorted(texts) for rule in parse_prune(texts[name], name)),
+        choice=tuple(rule for name in sorted(texts) for rule in parse_choice(texts[name], name)),
     )
 
 
 def parse(text: str, name: str) -> tuple[KeepRule, ...]:
     """Return the keep-rules of a TOML text; raise `DataError` that names the file and the row."""
-    rows = _tables(text, name).get("keep", [])
-    return tuple(_rule(row, f"{name}, [[keep]] {n}") for n, row in enumerate(rows, 1))
+    return tuple(_rule(row, where) for row, where in rows(text, name, "keep"))
 
 
 def parse_binary(text: str, name: str) -> tuple[BinaryRule, ...]:
     """Return the binary-rules of a TOML text; raise `DataError` that names the file and the row."""
-    rows = _tables(text, name).get("binary", [])
-    return tuple(_binary(row, f"{name}, [[binary]] {n}") for n, row in enumerate(rows, 1))
-
-
-def _tables(text: str, name: str) -> dict[str, Any]:
-    import tomllib  # noqa: PLC0415 - only needed when rules are read
-
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _malformed(name, str(error)) from error
-    if unknown := set(document) - {"keep", "binary"}:
-        raise _malformed(name, f"unknown table {min(unknown)!r}")
-    return document
+    return tuple(_binary(row, where) for row, where in rows(text, name, "binary"))
 
 
 def _check(row: Mapping[str, Any], kind: type[KeepRule | BinaryRule], where: str) -> None:
@@ -147,17 +135,17 @@ def _check(row: Mapping[str, Any], kind: type[KeepRule | BinaryRule], where: str
     known = {one.name for one in fields(kind)}
     needed = known - _OPTIONAL
     if wrong := sorted((needed - set(row)) | (set(row) - known)):
-        raise _malformed(where, f"missing or unknown key {wrong[0]!r}")
+        raise malformed(where, f"missing or unknown key {wrong[0]!r}")
     if row["distribution"] != canonicalize_name(row["distribution"]):
-        raise _malformed(where, f"{row['distribution']!r} is not normalised")
+        raise malformed(where, f"{row['distribution']!r} is not normalised")
     if not str(row["evidence"]).startswith("https://"):
-        raise _malformed(where, "the evidence is no link")
+        raise malformed(where, "the evidence is no link")
 
 
 def _binary(row: Mapping[str, Any], where: str) -> BinaryRule:
     _check(row, BinaryRule, where)
     if isinstance(row["checked"], str) or not row["paths"]:
-        raise _malformed(where, "paths and checked are lists, and paths is not empty")
+        raise malformed(where, "paths and checked are lists, and paths is not empty")
     try:
         return BinaryRule(
             distribution=str(row["distribution"]),
@@ -168,17 +156,17 @@ def _binary(row: Mapping[str, Any], where: str) -> BinaryRule:
             checked=tuple(row["checked"]),
         )
     except (InvalidSpecifier, SlimError, TypeError) as error:
-        raise _malformed(where, str(error)) from error
+        raise malformed(where, str(error)) from error
 
 
 def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
     _check(row, KeepRule, where)
     if isinstance(row["passes"], str) or isinstance(row["checked"], str) or not row["passes"]:
-        raise _malformed(where, "passes and checked are lists, and passes is not empty")
+        raise malformed(where, "passes and checked are lists, and passes is not empty")
     if row.get("scope", "own") not in ("own", "user"):
-        raise _malformed(where, "scope is neither own nor user")
+        raise malformed(where, "scope is neither own nor user")
     if not row.get("check"):
-        raise _malformed(where, "check is missing: no rule without what shows its need")
+        raise malformed(where, "check is missing: no rule without what shows its need")
     try:
         return KeepRule(
             distribution=str(row["distribution"]),
@@ -193,10 +181,4 @@ def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
             containing=str(row.get("containing", "")),
         )
     except (InvalidSpecifier, SlimError, TypeError) as error:
-        raise _malformed(where, str(error)) from error
-
-
-def _malformed(where: str, why: str) -> DataError:
-    return DataError(
-        f"does not fit the schema of rules: {why}", where=where, fix="see CONTRIBUTING.md"
-    )
+        raise malformed(where, str(error)) from error

@@ -4,9 +4,12 @@ from lambdaslim.passes.contract import Context, Pass
 from lambdaslim.passes.drop_provided import DropProvided
 from lambdaslim.passes.exclude import Exclude
 from lambdaslim.passes.promote_bytecode import PromoteBytecode
+from lambdaslim.passes.prune_data import PruneData
 from lambdaslim.passes.recompress_gzip import RecompressGzip
 from lambdaslim.passes.strip_bytecode import StripBytecode
 from lambdaslim.passes.strip_docstrings import StripDocstrings
+from lambdaslim.passes.strip_documentation import StripDocumentation
+from lambdaslim.passes.strip_duplicate_data import StripDuplicateData
 from lambdaslim.passes.strip_elf import StripElf
 from lambdaslim.passes.strip_installer_leftovers import StripInstallerLeftovers
 from lambdaslim.passes.strip_metadata import StripMetadata
@@ -20,6 +23,9 @@ ALL: tuple[type[Pass], ...] = (
     StripInstallerLeftovers,
     StripTests,
     DropProvided,
+    PruneData,
+    StripDocumentation,
+    StripDuplicateData,
     StripMetadata,
     StripTyping,
     StripSources,
@@ -37,9 +43,12 @@ __all__ = [
     "Exclude",
     "Pass",
     "PromoteBytecode",
+    "PruneData",
     "RecompressGzip",
     "StripBytecode",
     "StripDocstrings",
+    "StripDocumentation",
+    "StripDuplicateData",
     "StripElf",
     "StripInstallerLeftovers",
     "StripMetadata",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -16,10 +16,6 @@ from lambdaslim.readings import digest_of
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 
 _NAMES = frozenset({"tests", "test"})
-# A cheap first look: only a source with one of the names in an import or after a dot or slash can
-# mention a test directory, and parsing all others would take most of the run.
-_WORD = re.compile(rb"\btests?\b")
-_NAMED = re.compile(rb"[./]tests?\b|__all__|\bsubmodules\b|\bfromlist\b")
 _IMPORT = re.compile(rb"\bimport\b")
 # Bytes after an "import" in which its names are looked for; real ones take fewer.
 _REACH = 4_000
@@ -42,7 +38,7 @@ class StripTests:
 
     def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
         """Yield a removal per file of a removed directory, and a `Keep` per one that stays."""
-        found = _Search(tree, context)
+        found = Search(tree, context, _NAMES)
         kept = {d: why for d in found.directories if (why := self._forbidden(d, found, context))}
         kept |= found.needed(kept)
         hazards = context.scan(tree)
@@ -55,7 +51,7 @@ class StripTests:
                     edit = Remove(path, "tests of a distribution")
                     yield Keep(path, named[path]) if path in named else edit
 
-    def _forbidden(self, directory: str, found: _Search, context: Context) -> str | None:
+    def _forbidden(self, directory: str, found: Search, context: Context) -> str | None:
         """Return why a directory stays whatever the imports are."""
         for path in found.directories[directory]:
             if rule := context.rule(self.name, path, found.tree):
@@ -63,18 +59,26 @@ class StripTests:
         return found.whole_payload(directory)
 
 
-class _Search:
-    """Finds the test directories of a tree and who mentions them."""
+class Search:
+    """Finds the directories of some names, of recorded distributions, and who mentions them."""
 
-    def __init__(self, tree: Tree, context: Context) -> None:
+    def __init__(
+        self, tree: Tree, context: Context, names: frozenset[str], *, top: bool = False
+    ) -> None:
+        """Find directories of one of `names`, at any depth or only where `top` distributions are.
+
+        `directories` has the recorded files of each.
+        """
         self.tree = tree
         self.context = context
+        self._glance = _Glance(names)
         self.owners_of = context.distributions.owners_of
         self.directories: dict[str, tuple[str, ...]] = {}
-        for directory in sorted(d for d in tree.directories if d.rpartition("/")[2] in _NAMES):
+        for directory in sorted(d for d in tree.directories if d.rpartition("/")[2] in names):
             inside = any(directory.startswith(f"{outer}/") for outer in self.directories)
             owned = tuple(path for path in tree.under(directory) if self._is_recorded(path))
-            if owned and not inside:
+            deep = top and owned and directory.rpartition("/")[0] != self._root(owned[0])
+            if owned and not inside and not deep:
                 self.directories[directory] = owned
         self._all_files = self._payload(tree)
         self._dotted: dict[str, list[str]] = {}
@@ -141,36 +145,47 @@ class _Search:
             return
         root = self._root(path)
         name = path.removeprefix(f"{root}/" if root else "")
-        find = partial(_mentioned, name, modules=self._dotted)
-        by = f"{_code()} {name} {self._asked}"
+        find = partial(self._mentioned, name)
+        by = f"{_code()} {name} {self._asked} {self._glance.names}"
         for module in self.context.readings.texts("tests", self.tree[path], find, by=by):
             for directory in self._dotted[module]:
                 yield directory, f"{path} imports or names {module}"
+
+    def _mentioned(self, path: str, data: bytes) -> list[str]:
+        if path.endswith(".py") and not self._glance(data):
+            return []
+        return sorted(imports.mentions(path, data, self._dotted))
 
 
 def _code() -> str:
     return code_version(__file__, str(imports.__file__), str(tokens.__file__))
 
 
-def _mentioned(path: str, data: bytes, *, modules: Collection[str]) -> list[str]:
-    if path.endswith(".py") and not _may_name_tests(data):
-        return []
-    return sorted(imports.mentions(path, data, modules))
+class _Glance:
+    """A cheap first look: may a source mention a directory of one of some names?
 
+    Only one with a name in an import or after a dot or slash can, and parsing all others would take
+    most of the run.
+    """
 
-def _may_name_tests(data: bytes) -> bool:
-    """Tell at a glance, in linear time, whether a source may mention a test directory."""
-    if not _WORD.search(data):
-        return False
-    if _NAMED.search(data):
-        return True
-    end = 0
-    for found in _IMPORT.finditer(data):
-        # A relative import names what it imports from before, in the same line.
-        start = max(data.rfind(b"\n", 0, found.start()), found.start() - _REACH, end)
-        line = data.find(b"\n", found.end())
-        bracket = data[found.end() : found.end() + 2].lstrip().startswith((b"(", b"\\"))
-        end = found.end() + _REACH if bracket or line < 0 else line
-        if _WORD.search(data, max(start, 0), end):
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = word = "|".join(sorted(names))
+        self._word = re.compile(rf"\b(?:{word})\b".encode())
+        self._named = re.compile(rf"[./](?:{word})\b|__all__|\bsubmodules\b|\bfromlist\b".encode())
+
+    def __call__(self, data: bytes) -> bool:
+        """Tell in linear time whether the source may."""
+        if not self._word.search(data):
+            return False
+        if self._named.search(data):
             return True
-    return False
+        end = 0
+        for found in _IMPORT.finditer(data):
+            # A relative import names what it imports from before, in the same line.
+            start = max(data.rfind(b"\n", 0, found.start()), found.start() - _REACH, end)
+            line = data.find(b"\n", found.end())
+            bracket = data[found.end() : found.end() + 2].lstrip().startswith((b"(", b"\\"))
+            end = found.end() + _REACH if bracket or line < 0 else line
+            if self._word.search(data, max(start, 0), end):
+                return True
+        return False

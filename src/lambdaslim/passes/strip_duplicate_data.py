@@ -1,0 +1,101 @@
+"""Remove what the tree has twice, where one of the two is provably never used."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lambdaslim import elf
+from lambdaslim.elf import MalformedElfError
+from lambdaslim.passes.contract import Context
+from lambdaslim.pruning import Pruning, recorded
+from lambdaslim.tree import Decision, Entry, Keep, Remove, Tree
+
+_LIBRARY = re.compile(r"/(?P<stem>lib[^/]+?)\.so(?:\.\d+)*$")
+_LOADS = re.compile(rb"CDLL|cdll|LoadLibrary|load_library|dlopen")
+
+
+@dataclass(frozen=True, slots=True)
+class StripDuplicateData:
+    """Remove copies: of a library under names that nobody asks for, and of data by rule.
+
+    A wheel cannot hold symbolic links, so `libx.so`, `libx.so.2` and `libx.so.2.1` in it are three
+    whole files. Programs are linked against the name that the library says it has (its soname);
+    the other names stay if any file of the tree holds them, or if the distribution loads libraries
+    itself, by names that it may put together.
+    """
+
+    name: ClassVar[str] = "strip-duplicate-data"
+
+    def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
+        """Yield removals, and a `Keep` per copy or rule that does not go."""
+        rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
+        taken: set[str] = set()
+        for decision in Pruning(tree, context.distributions, rules).decisions():
+            taken.update([decision.path] if isinstance(decision, Remove) else [])
+            yield decision
+        spare = [(copy, kept) for copy, kept in _copies(tree, context) if copy.path not in taken]
+        named = _named(tree, [copy for copy, _ in spare])
+        for copy, kept in spare:
+            if copy.name in named:
+                yield Keep(copy.path, f"a copy of {kept}, but {named[copy.name]} holds its name")
+            else:
+                yield Remove(copy.path, f"a copy of {kept}, the name that the library goes by")
+
+
+def _copies(tree: Tree, context: Context) -> Iterator[tuple[Entry, str]]:
+    """Yield each library that is a copy of one beside it, and that one's path."""
+    for one in context.distributions.every:
+        files = [tree[path] for path in recorded(tree, one, context.distributions)]
+        alike: dict[tuple[str, str, int], list[Entry]] = {}
+        for entry in files:
+            if match := _LIBRARY.search(f"/{entry.path}"):
+                alike.setdefault((entry.parent, match["stem"], entry.size), []).append(entry)
+        groups = [group for group in alike.values() if len(group) > 1]
+        if groups and not any(_loads(entry) for entry in files):
+            for group in groups:
+                yield from _same(group)
+
+
+def _loads(entry: Entry) -> bool:
+    """Tell whether a source, or bytecode, loads libraries."""
+    return entry.path.endswith((".py", ".pyc")) and _LOADS.search(entry.read()) is not None
+
+
+def _same(group: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
+    """Yield the copies of the file that has the library's own name, by content."""
+    contents = [entry.read() for entry in group]
+    for entry, data in zip(group, contents, strict=True):
+        if entry.name == _soname(data):
+            digest = hashlib.sha256(data).digest()
+            for other, content in zip(group, contents, strict=True):
+                if other is not entry and hashlib.sha256(content).digest() == digest:
+                    yield other, entry.path
+
+
+def _soname(data: bytes) -> str | None:
+    try:
+        facts = elf.read(data)
+    except MalformedElfError:
+        return None
+    return facts.soname if facts else None
+
+
+def _named(tree: Tree, copies: Sequence[Entry]) -> dict[str, str]:
+    """Return which of the copies' names some file holds as a whole name, and which file."""
+    names = {
+        entry.name: re.compile(rb"(?<![\w.-])" + re.escape(entry.name.encode()) + rb"(?![\w.-])")
+        for entry in copies
+    }
+    found: dict[str, str] = {}
+    for path, entry in tree.items() if names else ():
+        if "-info/" in path:
+            continue
+        data = entry.read()
+        for name, whole in names.items():
+            if name not in found and name.encode() in data and whole.search(data):
+                found[name] = path
+    return found
