@@ -22,6 +22,7 @@ import lambdaslim
 from lambdaslim import passes, runtimes
 from lambdaslim.findings import KINDS
 from lambdaslim.knowledge import Knowledge
+from lambdaslim.knowledge.prune import PruneRule
 from lambdaslim.runtimes import Runtime
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -138,7 +139,7 @@ def rules_page() -> str:
         "[knowledge.md](knowledge.md) describes the format.",
     )
     head = ("distribution", "versions", "paths", "passes", "reason", "evidence", "tried with")
-    return page("Rules", intro, table(head, rows), *binary_part())
+    return page("Rules", intro, table(head, rows), *binary_part(), *prune_part(), *choice_part())
 
 
 def binary_part() -> Iterator[Iterable[str]]:
@@ -159,6 +160,66 @@ def binary_part() -> Iterator[Iterable[str]]:
         for rule in Knowledge.bundled().binary
     )
     yield table(("distribution", "versions", "paths", "without them", "evidence", "seen"), rows)
+
+
+def prune_part() -> Iterator[Iterable[str]]:
+    """Yield the section of prune-rules."""
+    yield (
+        "## Prune-rules",
+        "",
+        "These files go, each on its conditions. `unused`: only if code of yours is in the tree.",
+    )
+    rows = (
+        (
+            rule.distribution,
+            str(rule.versions) or "all",
+            ", ".join(f"`{line}`" for line in rule.paths.lines),
+            f"`{rule.by}`",
+            "; ".join(conditions(rule)),
+            rule.reason,
+            f"[link]({rule.evidence})",
+            ", ".join(rule.checked),
+        )
+        for rule in Knowledge.bundled().prune
+    )
+    head = ("distribution", "versions", "paths", "pass", "if", "reason", "evidence", "tried with")
+    yield table(head, rows)
+
+
+def conditions(rule: PruneRule) -> Iterator[str]:
+    """Yield the conditions of a prune-rule."""
+    yield from ["unused"] if rule.when == "unused" else []
+    for words, names in (
+        ("nobody names", rule.unless_named),
+        ("not installed:", rule.unless_installed),
+        ("there:", rule.instead),
+    ):
+        if names:
+            yield f"{words} {', '.join(f'`{name}`' for name in names)}"
+
+
+def choice_part() -> Iterator[Iterable[str]]:
+    """Yield the section of choices."""
+    yield (
+        "## Choices",
+        "",
+        "Of these files, those of the services or locales that you use stay.",
+    )
+    rows = (
+        (
+            rule.distribution,
+            rule.option,
+            f"`{rule.key.pattern}`",
+            ", ".join(f"`{name}`" for name in sorted(rule.always)),
+            ", ".join(f"`{name}`" for name in sorted(rule.calls)),
+            rule.reason,
+            f"[link]({rule.evidence})",
+            ", ".join(rule.checked),
+        )
+        for rule in Knowledge.bundled().choice
+    )
+    head = ("distribution", "option", "files", "always", "calls", "what", "evidence", "tried with")
+    yield table(head, rows)
 
 
 def runtimes_page() -> str:

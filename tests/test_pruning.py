@@ -35,6 +35,7 @@ option = "services"
 key = '^lib/data/(?P<key>\w+)\.json$'
 calls = ["client"]
 keyword = "name"
+lists = ["all_models"]
 reason = "a model"
 evidence = "https://example.com"
 checked = []
@@ -148,6 +149,7 @@ def test_services_of_a_tree_without_such_data_are_no_error() -> None:
         ({"app.py": "lib.client('one')", "b.py": "x = 'two'"}, []),
         ({"app.py": "lib.client(name)"}, []),
         ({"app.py": "lib.other('one')"}, []),
+        ({"app.py": "lib.client('one')", "b.py": "lib.all_models()"}, []),
         ({}, []),
     ],
 )

@@ -90,17 +90,17 @@ class Usage:
         """
         if self.unseen is not None:
             return Unknown(self.unseen)
-        used: set[str] = set()
         sources = [path for path in self.own if path.endswith(".py")]
+        used: set[str] = set()
         for path in sources:
             data = self._tree[path].read()
+            if lists := [name for name in rule.lists if name.encode() in data]:
+                return Unknown(f"{path} names {lists[0]}")
             concerned = not rule.modules or any(one.encode() in data for one in rule.modules)
             for name in handed(data, rule.calls, rule.keyword) if concerned else ():
                 if name is None:
-                    functions = " or ".join(sorted(rule.calls))
-                    return Unknown(
-                        f"{path} calls {functions} with a name that is not written there"
-                    )
+                    calls = " or ".join(sorted(rule.calls))
+                    return Unknown(f"{path} calls {calls} with a name that is not written there")
                 used.add(name)
         if not used:
             return Unknown(f"your code calls none of {', '.join(sorted(rule.calls))}")

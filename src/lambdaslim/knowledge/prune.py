@@ -36,11 +36,12 @@ _CHOICE: dict[str, type] = _COMMON | {
     "always": list,
     "calls": list,
     "keyword": str,
+    "lists": list,
     "modules": list,
 }
 _OPTIONAL = frozenset(
     {"check", "by", "when", "unless_named", "unless_installed", "instead"}
-    | {"always", "calls", "keyword", "modules", "along"}
+    | {"always", "calls", "keyword", "lists", "modules", "along"}
 )
 _PASSES = ("prune-data", "strip-documentation", "strip-duplicate-data")
 
@@ -106,6 +107,7 @@ class ChoiceRule:
         calls: names of functions that are given the name of what they use; () if code does not
             tell.
         keyword: the name of that argument; it is the first one where it has no name.
+        lists: names of functions that tell which services there are; code that has one needs all.
         modules: such calls are looked for only in files that name one of these; () is any file.
         along: other distributions of the same makers, whose code names services without need.
     """
@@ -121,6 +123,7 @@ class ChoiceRule:
     always: frozenset[str]
     calls: frozenset[str]
     keyword: str
+    lists: tuple[str, ...]
     modules: tuple[str, ...]
     along: tuple[str, ...]
 
@@ -190,6 +193,7 @@ def _choice(row: Mapping[str, Any], where: str) -> ChoiceRule:
             always=frozenset(row.get("always", ())),
             calls=frozenset(row.get("calls", ())),
             keyword=row.get("keyword", ""),
+            lists=tuple(row.get("lists", ())),
             modules=tuple(row.get("modules", ())),
             along=tuple(row.get("along", ())),
         )
