@@ -313,8 +313,11 @@ class Hazards:
     def tests(self) -> Needs:
         """The files below directories of tests that code outside of them names."""
         needs: dict[str, str] = {}
-        for path, signs in self._signs.items():
-            if signs.anchored and not _TESTS & set(path.split("/")):
+        # Not all signs: nobody asks what the tests themselves need, and they are many.
+        outside = (path for path in self._sources if not _TESTS & set(path.split("/")))
+        for path in outside:
+            signs = self._readings.signs(self._tree[path])
+            if signs.anchored:
                 for parts in sorted(signs.below_tests):
                     why = f"{path} names {'/'.join(parts)}"
                     needs |= dict.fromkeys(self._at(path, "/".join(parts)), why)
