@@ -322,6 +322,17 @@ def test_a_dry_run_writes_nothing_and_plans_what_a_run_does(
         assert planned.package.sha256 == done.package.sha256
 
 
+def test_what_small_would_save_is_offered_per_pass(source: Path, tmp_path: Path) -> None:
+    (source / "pkg" / "__init__.py").write_text('def f():\n    """Say what it does."""\n')
+    plan = slim(source, tmp_path / "a.zip", dry_run=True, offer=True)
+    saved = {one.pass_name: one.saved for one in plan.offers}
+    own = {change.pass_name for change in plan.result.changes}
+    assert not own & set(saved)
+    assert saved["strip-docstrings"] == len('"""Say what it does."""') - len("pass")
+    assert not slim(source, tmp_path / "a.zip", dry_run=True).offers
+    assert not slim(source, tmp_path / "a.zip", preset="small", dry_run=True, offer=True).offers
+
+
 def test_the_zip_before_is_what_writing_the_source_would_have_made(source: Path) -> None:
     slimmed = slim(source, source.parent / "out.zip", passes=NO_TEXT)
     whole = slim(source, source.parent / "whole.zip", passes=())

@@ -40,9 +40,10 @@ _HUNG = "the compiler did not finish with this source"
 # Seconds that a source may take, and bytes a second on top; compilers do a hundred times as many.
 _PATIENCE, _SLOWEST = 60.0, 100_000
 _WORKER = Path(__file__).with_name("compile_worker.py")
-# The code on which bytecode depends.
+# The code on which the answers depend.
 _CODE = tuple(
-    str(_WORKER.with_name(name)) for name in ("compile_worker.py", "canonical.py", "spelling.py")
+    str(_WORKER.with_name(name))
+    for name in ("compile_worker.py", "canonical.py", "spelling.py", "docstring_worker.py")
 )
 _DOCSTRING_WORKER = Path(__file__).with_name("docstring_worker.py")
 # -I and -S keep the user's site out, -B writes nothing, no_debug_ranges leaves out the column
@@ -94,19 +95,24 @@ def compile_all(  # noqa: PLR0913 - how to compile, by keyword
         BytecodeError: the interpreter cannot be run, compiles nothing at all, or answers something
             else than bytecode.
     """
-    known = _Known(cache, interpreter, root.rstrip("/"), optimize) if cache else None
-    found = {source.path: (known and known.get(source)) or source for source in sources}
+    task = (str(_WORKER), str(optimize))
+    known = _Known(cache or Cache(None), "bytecode", interpreter, root.rstrip("/"), task)
+    return _asked(sources, known, workers)
+
+
+def _asked(sources: Iterable[Source], known: _Known, workers: int | None) -> dict[str, Compiled]:
+    """Return what is known of sources, and what the interpreter answers for all others."""
+    found = {source.path: known.get(source) or source for source in sources}
     wanted = [source for source in found.values() if isinstance(source, Source)]
-    make = partial(_Worker, interpreter, root, (str(_WORKER), str(optimize)))
+    make = partial(_Worker, known.interpreter, known.root, known.task)
     answers = _answers(make, wanted, workers or os.cpu_count() or 1)
     crashed = [source for source in wanted if answers[source.path].crashed]
     if crashed:
-        _demand_an_answer(make, interpreter)
+        _demand_an_answer(make, known.interpreter)
         for source in crashed:
             answers |= _answers(make, [source], 1)
-    if known:
-        for source in wanted:
-            known.put(source, answers[source.path])
+    for source in wanted:
+        known.put(source, answers[source.path])
     return {
         path: answers[path] if isinstance(answer, Source) else answer
         for path, answer in found.items()
@@ -115,32 +121,38 @@ def compile_all(  # noqa: PLR0913 - how to compile, by keyword
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a cache has of the answers of one interpreter, for one place and level."""
+    """What a cache has of the answers of one interpreter to one task: a script, and its argument.
+
+    The answers also depend on `root`, "" if they do not depend on where a source is.
+    """
 
     cache: Cache
+    kind: str
     interpreter: Interpreter
     root: str
-    optimize: int
+    task: tuple[str, str]
 
     def _key(self, source: Source) -> str:
         compiler = (self.interpreter.version, self.interpreter.build, *_FLAGS, code_version(*_CODE))
         digest = hashlib.sha256(source.data).hexdigest()
-        return f"{' '.join(compiler)} {self.optimize} {digest} {self.root}/{source.path}"
+        place = f"{self.root}/{source.path}" if self.root else ""
+        return f"{' '.join(compiler)} {self.task[1]} {digest} {place}"
 
     def get(self, source: Source) -> Compiled | None:
-        answer = self.cache.get("bytecode", self._key(source))
+        answer = self.cache.get(self.kind, self._key(source)) if self.cache else None
         if not answer:
             return None
         if answer[0]:
-            ours = answer[1:9] == _header(self.interpreter)
-            return Compiled(answer[1:], None) if ours else None
+            made = answer[1:]
+            ours = self.kind != "bytecode" or made[:8] == _header(self.interpreter)
+            return Compiled(made, None) if ours else None
         return Compiled(None, answer[1:].decode("utf-8", "replace"))
 
     def put(self, source: Source, answer: Compiled) -> None:
-        if answer.pyc is not None:
-            self.cache.put("bytecode", self._key(source), b"\1" + answer.pyc)
-        elif not answer.crashed:
-            self.cache.put("bytecode", self._key(source), b"\0" + str(answer.error).encode())
+        if answer.crashed or not self.cache:
+            return
+        data = b"\0" + str(answer.error).encode() if answer.pyc is None else b"\1" + answer.pyc
+        self.cache.put(self.kind, self._key(source), data)
 
 
 def _header(interpreter: Interpreter) -> bytes:
@@ -154,6 +166,7 @@ def blank_docstrings(
     *,
     everywhere: bool = False,
     workers: int | None = None,
+    cache: Cache | None = None,
 ) -> dict[str, bytes]:
     """Return the sources that have docstrings without them, by path; see `docstring_worker`.
 
@@ -165,16 +178,15 @@ def blank_docstrings(
         interpreter: a Python of the target's version.
         everywhere: also where decorators, bases or metaclasses may look at docstrings.
         workers: how many processes (default: one per processor).
+        cache: keeps what came of each source.
 
     Raises:
-        BytecodeError: the interpreter cannot be run.
+        BytecodeError: the interpreter cannot be run, or answers nothing at all.
     """
-    how = "everywhere" if everywhere else "out-of-sight"
-    make = partial(_Worker, interpreter, "", (str(_DOCSTRING_WORKER), how))
-    wanted = list(sources)
-    answers = _answers(make, wanted, workers or os.cpu_count() or 1) if wanted else {}
-    payloads = ((source.path, answers[source.path].pyc) for source in wanted)
-    return {path: payload for path, payload in payloads if payload is not None}
+    task = (str(_DOCSTRING_WORKER), "everywhere" if everywhere else "out-of-sight")
+    known = _Known(cache or Cache(None), "without-docstrings", interpreter, "", task)
+    answers = _asked(sources, known, workers)
+    return {path: one.pyc for path, one in answers.items() if one.pyc is not None}
 
 
 _Make = Callable[["queue.SimpleQueue[Source]"], "_Worker"]

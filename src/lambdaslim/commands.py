@@ -96,6 +96,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             verify=_checks(given),
             cache=_cache() if given.cache else None,
             dry_run=given.dry_run,
+            offer=True,
             progress=progress,
         )
     except package.RefusedError as error:

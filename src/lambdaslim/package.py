@@ -32,6 +32,7 @@ from lambdaslim.errors import OutputError, SlimError, UsageError
 from lambdaslim.findings import Finding, Severity, demand_known
 from lambdaslim.knowledge import Knowledge
 from lambdaslim.limits import Upload
+from lambdaslim.offers import Offer, offers
 from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.pipeline import Pipeline, Result
@@ -60,6 +61,7 @@ class Slimmed:
             verification.
         verification: what was compared before and after, None if nobody asked for it.
         diagnosis: what has to be kept if the verification failed, or was kept by healing.
+        offers: what the passes of the preset "small" would save beyond "safe", if it was asked for.
     """
 
     target: Target
@@ -69,6 +71,7 @@ class Slimmed:
     findings: tuple[Finding, ...]
     verification: Verification | None = None
     diagnosis: Diagnosis | None = None
+    offers: tuple[Offer, ...] = ()
 
     @property
     def headroom(self) -> limits.Headroom:
@@ -139,6 +142,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     heal: bool = False,
     cache: StrPath | None = None,
     dry_run: bool = False,
+    offer: bool = False,
     progress: Callable[[str], object] = str,
 ) -> Slimmed:
     """Slim directories of installed packages into a Lambda package.
@@ -184,6 +188,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         cache: a directory that keeps for later calls what was compressed, compiled and read, at
             most 1 GiB, and what a verification has to install. The package does not depend on it.
         dry_run: write nothing.
+        offer: with the preset "safe", also find what "small" would save beyond it.
         progress: called with one line before each step that takes time.
 
     Raises:
@@ -208,7 +213,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     if passes is not None:
         options.refuse_any()
         _refuse_choices(services, locales)
-    preset_ = partial(options.preset, services=services, locales=locales)
+    preset_ = partial(options.preset, services=services, locales=locales, compression=compression)
     chosen = preset_(preset, target) if passes is None else tuple(passes)
     # The classic recipe is there to be compared with, so nothing may mend it.
     classic = passes is None and preset == "classic"
@@ -245,11 +250,22 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
             result = proved.result
             fit = fitting(result.after, distributions=result.distributions)
         progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
-        root = _root(pipeline)
+        asked = (offer, preset, passes) == (True, "safe", None)
+        small = partial(preset_, "small", target)
         delivery = _Delivery(
-            target, result, beside, upload, fit, refusal, root, sources, proved, compress, results
+            *(target, result, beside, upload, fit, refusal, _root(pipeline), sources, proved),
+            *(compress, results, _offered(pipeline, result, small, skip) if asked else ()),
         )
         return delivery.measured(output) if dry_run else delivery.to(output, directories)
+
+
+def _offered(
+    pipeline: Pipeline,
+    result: Result,
+    small: Callable[[], tuple[Pass, ...]],
+    skip: Sequence[str],
+) -> tuple[Offer, ...]:
+    return offers(pipeline, result, _without(small(), skip))
 
 
 def zipped_before(result: Result, package: Package, compression: str = DEFAULT) -> int:
@@ -306,6 +322,7 @@ class _Promotion:
         *,
         services: Sequence[str] | None,
         locales: Sequence[str] | None,
+        compression: str,
     ) -> tuple[Pass, ...]:
         return presets.preset(
             name,
@@ -317,6 +334,7 @@ class _Promotion:
             require_bytecode=self.require_bytecode,
             services=services,
             locales=locales,
+            compression=compression,
         )
 
 
@@ -454,6 +472,7 @@ class _Delivery:
     proved: Proved | None
     compress: Compressor
     cache: Cache
+    offers: tuple[Offer, ...]
 
     def measured(self, output: StrPath | None) -> Slimmed:
         tree = self.result.after
@@ -504,7 +523,10 @@ class _Delivery:
         findings = tuple(dict.fromkeys(checked))
         proof = self.proved.verification if self.proved else None
         diagnosis = self.proved.diagnosis if self.proved else None
-        return Slimmed(self.target, self.result, package, self.layers, findings, proof, diagnosis)
+        return Slimmed(
+            *(self.target, self.result, package, self.layers, findings, proof, diagnosis),
+            offers=self.offers,
+        )
 
 
 def _broken(proved: Proved | None) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lambdaslim.bytecode import TASK_ROOT
+from lambdaslim.compressors import DEFAULT
 from lambdaslim.errors import UsageError
 from lambdaslim.passes import (
     DropProvided,
@@ -116,6 +117,7 @@ def preset(  # noqa: PLR0913 - the options of the one pass that has many
     require_bytecode: bool = False,
     services: Sequence[str] | None = None,
     locales: Sequence[str] | None = None,
+    compression: str = DEFAULT,
 ) -> tuple[Pass, ...]:
     """Return the passes of a preset, to run as they are or to change.
 
@@ -130,6 +132,7 @@ def preset(  # noqa: PLR0913 - the options of the one pass that has many
         services: the services that the code uses, see `passes.PruneData`; None looks for them in
             "small", and removes none in "safe".
         locales: the languages that the code uses; None removes none.
+        compression: of gzip files in "small", see `lambdaslim.compressors.compressor`.
 
     Raises:
         UsageError: an unknown name, or an option with another value, or for the preset "classic".
@@ -145,7 +148,10 @@ def preset(  # noqa: PLR0913 - the options of the one pass that has many
         optimize=optimize,
         require=require_bytecode,
     )
-    chosen = _PRESETS[name](target, promotion)
+    chosen = tuple(
+        replace(step, compression=compression) if isinstance(step, RecompressGzip) else step
+        for step in _PRESETS[name](target, promotion)
+    )
     if services is None and locales is None:
         return chosen
     return tuple(_choosing(chosen, services, locales))

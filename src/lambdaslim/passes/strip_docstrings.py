@@ -60,7 +60,8 @@ class StripDocstrings:
         kept = self._kept(jobs, tree, context)
         yield from (Keep(path, why) for path, why in kept.items())
         jobs = [source for source in jobs if source.path not in kept]
-        for path, data in blank_docstrings(jobs, interpreter, everywhere=self.everywhere).items():
+        made = blank_docstrings(jobs, interpreter, everywhere=self.everywhere, cache=context.cache)
+        for path, data in made.items():
             new = Entry.of(path, data, executable=tree[path].executable)
             yield Replace(path, new, "docstrings that no code needs")
 

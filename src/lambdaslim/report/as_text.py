@@ -10,6 +10,7 @@ from lambdaslim import limits
 from lambdaslim.companion import removed_sources
 from lambdaslim.errors import printable
 from lambdaslim.findings import Finding, Severity
+from lambdaslim.offers import Offer
 from lambdaslim.proving import Diagnosis
 from lambdaslim.report.facts import KeptRow, Outcome, by_pass, by_reason, total
 from lambdaslim.verification import Verification
@@ -25,6 +26,7 @@ def to_text(outcome: Outcome, *, colour: bool = False) -> str:
         _title(outcome),
         _passes(outcome),
         _sizes(outcome),
+        _offers(outcome.slimmed.offers),
         _kept(by_reason(outcome.slimmed.result.kept)),
         verification_text(outcome.slimmed.verification),
         diagnosis_text(outcome.slimmed.diagnosis, healed=_healed(outcome)),
@@ -134,6 +136,15 @@ def _size(
 ) -> tuple[str, ...]:
     shown = "(--compare)" if before is None else f"{before:,}"
     return name, shown, f"{after:,}", "" if left is None else f"{left:,}", f"{limit:,}"
+
+
+def _offers(offered: Sequence[Offer]) -> Iterator[str]:
+    """Yield what the preset `small` would save, per pass, if it would save anything."""
+    rows = [(one.pass_name, one.saved) for one in offered if one.saved]
+    if rows:
+        rows.append(("total", sum(saved for _, saved in rows)))
+        head = ("with --preset small", "about bytes saved")
+        yield from table(head, [(name, f"{saved:,}") for name, saved in rows])
 
 
 def _kept(rows: Sequence[KeptRow]) -> Iterator[str]:
