@@ -62,9 +62,15 @@ def run(command: list[str], directory: Path, **variables: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerError(str(error)) from error
     if done.returncode:
-        said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines()]
-        last = next((line for line in reversed(said) if line), "nothing")
-        raise PeerError(f"{Path(command[0]).name} ended with {done.returncode}: {last[:160]}")
+        why = reason(f"{done.stdout}\n{done.stderr}")
+        raise PeerError(f"{Path(command[0]).name} ended with {done.returncode}: {why[:160]}")
+
+
+def reason(output: str) -> str:
+    """Return the last line that says what went wrong: pip's, which others repeat at length."""
+    said = [line.strip() for line in output.splitlines() if line.strip()]
+    pip = [line for line in said if line.startswith("ERROR: ")]
+    return (pip or said or ["nothing was said"])[-1]
 
 
 def requirements(corpus: corpora.Corpus, directory: Path) -> Path:

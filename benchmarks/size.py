@@ -92,6 +92,7 @@ def main() -> None:
             # After each corpus: all of them take an hour and more.
             text = json.dumps([asdict(row) for row in rows], indent=1)
             given.json.write_text(text + "\n", encoding="utf-8")
+    overview(rows)
     passes_table(rows)
     sums(rows)
 
@@ -217,6 +218,25 @@ def smallest(rows: list[Row]) -> str:
     unzipped = min(working, key=lambda row: row.unzipped or 0)
     zipped = min(working, key=lambda row: row.zipped or 0)
     return f"{unzipped.contestant} (unzipped), {zipped.contestant} (zipped)."
+
+
+def overview(rows: list[Row]) -> None:
+    """Print one table of all corpora: megabytes unzipped / zipped, a dagger where it fails."""
+    found = {(row.contestant, row.corpus): row for row in rows}
+    names = list(dict.fromkeys(row.corpus for row in rows))
+    print("\n### Megabytes unzipped / zipped; † the program fails on it\n")
+    print(f"| contestant | {' | '.join(names)} |")
+    print(f"| --- |{' ---: |' * len(names)}")
+    for contestant in dict.fromkeys(row.contestant for row in rows):
+        cells = [megabytes(found.get((contestant, name))) for name in names]
+        print(f"| {contestant} | {' | '.join(cells)} |")
+
+
+def megabytes(row: Row | None) -> str:
+    """Return both sizes of a row in millions of bytes."""
+    if row is None or row.unzipped is None or row.zipped is None:
+        return "none"
+    return f"{row.unzipped / 1e6:.1f} / {row.zipped / 1e6:.1f}{'' if row.working else ' †'}"
 
 
 def passes_table(rows: list[Row]) -> None:
