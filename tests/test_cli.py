@@ -537,6 +537,7 @@ class TestJson:
             *(
                 "sources_companion",
                 "compressor",
+                "offers",
                 "code_sha256",
                 "content_digest",
                 "passes",
