@@ -7,6 +7,9 @@ Every contestant makes a zip of each corpus of corpora.toml. The zip is unpacked
 weighed, and the corpus's program is run on them. Prints a table for each corpus, one of what each
 pass of lambdaslim saved, and the sums. A contestant without a package is a row with the reason.
 
+lambdaslim is given the program as the function's code, for it looks there for what is used. The
+recipe and the other tools do not look; some get a handler of two lines, which they demand.
+
 --only leaves out the contestants whose names contain none of the texts, except the recipe.
 --reuse takes the rows of the contestants other than lambdaslim from an earlier --json file: they
 take most of the time, and stay the same as long as the pins do.
@@ -172,8 +175,11 @@ class Ours:
         output = directory / "package.zip"
         target = ["--runtime", corpora.load().runtime, "--arch", corpora.load().architecture]
         allowed = ["--allow-oversize", "--upload=s3", "--allow=compat-glibc"]
-        source = str(corpora.installed(corpus.name))
-        command = [sys.executable, "-m", "lambdaslim", "pack", source, "-o", str(output)]
+        function = directory / "function"
+        function.mkdir()
+        shutil.copy(corpus.program, function / "function.py")
+        sources = [str(corpora.installed(corpus.name)), str(function)]
+        command = [sys.executable, "-m", "lambdaslim", "pack", *sources, "-o", str(output)]
         done = subprocess.run(
             [*command, *target, *allowed, *self.options, "--json"],
             capture_output=True,
