@@ -5,7 +5,8 @@
 # Only Python (3.11 or newer), pip, make and git are needed; PYTHON=... chooses another Python.
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+# By file, since the tests of one file share what is slow to make; PYTEST_ARGS="-n 0 ..." for one.
+PYTEST_ARGS ?= -n auto --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .demo
