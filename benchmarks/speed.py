@@ -154,7 +154,7 @@ def generated(place: Path, files: int) -> Path:
         metadata.mkdir()
         names = [f"pkg{number}/m{n}.py" for n in range(_FILES - 2)]
         for name in names:
-            lines = (f"value_{line} = {name!r}, {line}\n" for line in range(_LINES))
+            lines = (f"value_{line} = {number}, {line}, {len(name)}\n" for line in range(_LINES))
             (place / name).write_text("".join(lines), encoding="utf-8")
         head = f"Metadata-Version: 2.1\nName: pkg{number}\nVersion: 1.0\n"
         (metadata / "METADATA").write_text(head, encoding="utf-8")

@@ -104,9 +104,12 @@ class Cache:
                 return self._pending[name]
             if self._connection:
                 row = self._connection.execute(_FIND, (name,)).fetchone()
+                if row and row[0] is None:
+                    with self._connection.blobopen("contents", "content", row[3]) as blob:
+                        row = (blob.read(), *row[1:])
         if row is None:
             return None
-        data, digest, used = row
+        data, digest, used, _ = row
         if not isinstance(data, bytes) or _digest(name, data) != digest:
             return None
         if used < self._run - _STALE:
@@ -213,7 +216,11 @@ class Cache:
     def _insert(self, connection: sqlite3.Connection, name: bytes, data: bytes) -> None:
         # There only if it was damaged, or another run has put it there meanwhile.
         connection.execute(_FORGET_CONTENT, (name,))
-        place = connection.execute("insert into contents (content) values (?)", (data,)).lastrowid
+        # Room first, then the bytes: SQLite would copy what it is given, twice.
+        place = connection.execute(_ROOM, (len(data),)).lastrowid
+        assert place is not None  # noqa: S101 - the row was just inserted
+        with connection.blobopen("contents", "content", place) as blob:
+            blob.write(data)
         row = (name, place, len(data), self._run, _digest(name, data))
         connection.execute("insert or replace into items values (?, ?, ?, ?, ?)", row)
 
@@ -234,7 +241,12 @@ class Cache:
         connection.executemany("delete from items where key = ?", gone)
 
 
-_FIND = "select content, digest, used from items natural join contents where key = ?"
+# A large content is read by itself, for the same reason as below.
+_FIND = """
+select case when size <= 65536 then content end, digest, used, place
+from items natural join contents where key = ?
+"""
+_ROOM = "insert into contents (content) values (zeroblob(?))"
 _TOUCH = "update items set used = ? where key = ?"
 _FORGET_CONTENT = "delete from contents where place = (select place from items where key = ?)"
 

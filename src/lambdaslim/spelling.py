@@ -71,7 +71,12 @@ def spelled(code: CodeType) -> bytes:
     Raises:
         UnknownCodeError: it holds something that is not known here; `canonical` may still spell it.
     """
-    return _Writer(code).code(code)
+    writer = _Writer(code)
+    try:
+        return writer.code(code)
+    finally:
+        # The writer holds methods of its own; the process that compiles looks for no such cycles.
+        writer.writers.clear()
 
 
 class _Writer:
