@@ -19,9 +19,10 @@ from lambdaslim.tree import Entry, Tree
 #: Suffixes of stubs for type checkers.
 STUBS = (".pyi",)
 _C = (".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".hxx", ".cu", ".cuh")
-_CYTHON = (".pyx", ".pxd", ".pxi")
+# Cython, and the templates that builds make it of, by Tempita's and Meson's way to name them.
+_CYTHON = (".pyx", ".pxd", ".pxi", ".pyx.tp", ".pxd.tp", ".pxi.tp", ".pyx.in", ".pxd.in", ".pxi.in")
 #: Suffixes of sources that compilers read, which no other kind of file has.
-NATIVE = (*_C, *_CYTHON, ".f90", ".f95", ".cmake")
+NATIVE = (*_C, *_CYTHON, ".c.src", ".h.src", ".f90", ".f95", ".cmake")
 #: Suffixes that other kinds of files have too, with what is at the start of a linker's input.
 LINKED = {
     ".a": re.compile(rb"!<(?:arch|thin)>\n"),

@@ -30,8 +30,7 @@ def offers(pipeline: Pipeline, result: Result, passes: Iterable[Pass]) -> tuple[
         ChangedError: a file of the tree changed since the scan.
         BytecodeError: the target's interpreter fails.
     """
-    own = {one.name for one in pipeline.passes}
-    more = tuple(one for one in passes if one.name not in own)
+    more = tuple(one for one in passes if one not in pipeline.passes)
     saved: Counter[str] = Counter()
     for change in replace(pipeline, passes=more).run(_remaining(result)).changes:
         saved[change.pass_name] += change.saved

@@ -52,6 +52,7 @@ def safe(target: Target, promotion: PromoteBytecode) -> tuple[Pass, ...]:
         StripInstallerLeftovers(),
         StripTests(),
         DropProvided(target.runtime.name, architecture=target.architecture),
+        StripDuplicateData(rules=False),
         StripMetadata(),
         StripTyping(),
         StripSources(),

@@ -43,7 +43,7 @@ _OPTIONAL = frozenset(
     {"check", "by", "when", "unless_named", "unless_installed", "instead"}
     | {"always", "calls", "keyword", "lists", "modules", "along"}
 )
-_PASSES = ("prune-data", "strip-documentation", "strip-duplicate-data")
+_PASSES = ("strip-tests", "prune-data", "strip-documentation", "strip-duplicate-data")
 
 
 @dataclass(frozen=True)

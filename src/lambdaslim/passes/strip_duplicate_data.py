@@ -26,13 +26,18 @@ class StripDuplicateData:
     whole files. Programs are linked against the name that the library says it has (its soname);
     the other names stay if any file of the tree holds them, or if the distribution loads libraries
     itself, by names that it may put together.
+
+    Attributes:
+        rules: whether prune-rules hold; without them, only copies of libraries go.
     """
 
     name: ClassVar[str] = "strip-duplicate-data"
+    rules: bool = True
 
     def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
         """Yield removals, and a `Keep` per copy or rule that does not go."""
-        rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
+        mine = (rule for rule in context.knowledge.prune if rule.by == self.name)
+        rules = tuple(mine) if self.rules else ()
         taken: set[str] = set()
         for decision in Pruning(tree, context.distributions, rules).decisions():
             taken.update([decision.path] if isinstance(decision, Remove) else [])

@@ -12,6 +12,7 @@ from typing import ClassVar
 from lambdaslim import imports, tokens
 from lambdaslim.cache import code_version
 from lambdaslim.passes.contract import Context
+from lambdaslim.pruning import Pruning
 from lambdaslim.readings import digest_of
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 
@@ -29,6 +30,8 @@ _PYTEST_ONLY = "conftest.py"
 class StripTests:
     """Remove directories named exactly `tests` or `test` that distributions own.
 
+    So does what rules name: compiled modules beside a package that only its tests import.
+
     A directory stays when a file outside of all removed ones imports it, names it in a string or an
     entry point, when a keep-rule names it, or when its distribution holds nothing else. Files that
     no RECORD lists are the user's and stay.
@@ -43,6 +46,11 @@ class StripTests:
         kept |= found.needed(kept)
         hazards = context.scan(tree)
         named = hazards.tests if hazards else {}
+        below = {path for files in found.directories.values() for path in files}
+        rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
+        for decision in Pruning(tree, context.distributions, rules).decisions():
+            if decision.path not in below:
+                yield decision
         for directory, files in found.directories.items():
             if directory in kept:
                 yield Keep(directory, kept[directory])
