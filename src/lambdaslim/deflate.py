@@ -23,7 +23,7 @@ _WORTH = 1024
 # Bytes from which a file is large, and starts before its turn.
 _LARGE = 1 << 20
 # Bytes of large files, and of others, that may be at work or wait for their turn.
-_EARLY, _WINDOW = 32 << 20, 16 << 20
+_EARLY, _WINDOW = 48 << 20, 24 << 20
 
 
 @dataclass(frozen=True, slots=True)
