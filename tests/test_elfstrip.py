@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elves import DEAD, MACH_O, Row, elf, linked
-from lambdaslim.elf import AARCH64, MAGIC, X86_64, Image, MalformedElfError, read
+from lambdaslim.elf import AARCH64, MAGIC, PT_LOAD, X86_64, Image, MalformedElfError, read
 from lambdaslim.elfstrip import Copy, Outcome, difference, follow, strip
 from lambdaslim.elftable import NULL, Section, read_table
 
@@ -141,6 +141,19 @@ def test_a_section_of_an_unknown_name_is_left_alone() -> None:
     assert left(linked(dead=[*DEAD, Row("pydata", data=b"an archive")])) == (
         "its section pydata is not loaded, and may be data of its own"
     )
+
+
+@WAYS
+@pytest.mark.parametrize(("address", "alone"), [(0x9010, True), (0x9000, False)])
+def test_a_segment_without_bytes_may_need_a_page_of_the_file(
+    address: int, *, close: bool, alone: bool
+) -> None:
+    # glibc maps the page that holds the address, and zeroes it from there on.
+    data = linked()
+    row = struct.pack("<IIQQQQQQ", PT_LOAD, 6, 0x3010, address, address, 0, 9, 0x1000)
+    outcome = strip(data[:120] + row + data[176:], close=close)
+    assert bool(outcome.left) is alone
+    assert bool(outcome.parts) is not alone
 
 
 def test_an_unloaded_section_inside_a_segment_stays() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from lambdaslim import elf, elftable
-from lambdaslim.elf import Image, MalformedElfError, malformed
+from lambdaslim.elf import Image, MalformedElfError, Segment, malformed
 from lambdaslim.elftable import GONE, NOBITS, NULL, Section, SectionTable
 from lambdaslim.tree import Content
 
@@ -194,7 +194,9 @@ class _Layout:
         return number not in self.dead and number != self.table.names
 
     def unknown(self) -> str | None:
-        """Return why there may be something in the file that a program reads on its own."""
+        """Return why something outside the pieces may be read after all, if it may."""
+        if any(_borrows(one) for one in self.image.segments):
+            return "a segment without bytes of its own begins inside a page of the file"
         sections = self.table.sections
         for one in (sections[number] for number in sorted(self.dead)):
             if one.size and one.kind not in _KINDS and not one.name.startswith(_NAMES):
@@ -285,6 +287,14 @@ class _Layout:
             if one.size and (place := self._new(one.offset, places)) != one.offset:
                 made[self.image.table + number * _SEGMENT + 8] = struct.pack("<Q", place)
         return made
+
+
+def _borrows(segment: Segment) -> bool:
+    """Tell whether loaders map a page of the file for a segment that has no bytes in it.
+
+    They zero it, which kills the process where the file has become too short to have the page.
+    """
+    return segment.kind == elf.PT_LOAD and not segment.size and bool(segment.address % _PAGE)
 
 
 def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
