@@ -29,11 +29,14 @@ LIMIT: Final = 1 << 30
 _DIRECTORY = "results"
 # The number grows with the layout of the file.
 _NAME = "results-1.sqlite3"
+# In one step, so that no other run finds half of it.
 _SCHEMA = """
+begin immediate;
 create table if not exists items (
     key blob primary key, place integer, size integer, used integer, digest blob
 ) without rowid;
 create table if not exists contents (place integer primary key, content blob);
+commit;
 """
 # Nothing here has to survive a crash of the machine: what that leaves is told by its digest.
 _PRAGMAS = ("page_size=8192", "journal_mode=truncate", "synchronous=off", "trusted_schema=off")
