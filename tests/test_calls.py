@@ -31,10 +31,16 @@ FUNCTIONS = ("client", "resource")
         ("self.client.get_object(Bucket=b)", []),
         ("# client('s3')\n'client(name)'", []),
         ("boto3.client(\n", []),
+        ("client('s3', [" + "0, " * 3_000 + "])", ["s3"]),
+        ("client(options, [" + "0, " * 3_000 + "], service_name='s3')", [None]),
     ],
 )
 def test_what_calls_are_given(source: str, names: list[str | None]) -> None:
     assert list(handed(source.encode(), FUNCTIONS, "service_name")) == names
+
+
+def test_calls_within_calls_take_no_time_in_the_power_of_their_number() -> None:
+    assert set(handed(b"client(" * 20_000, FUNCTIONS, "service_name")) == {None}
 
 
 def test_words_in_quotes() -> None:

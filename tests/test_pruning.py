@@ -170,7 +170,7 @@ def test_code_of_others_that_cannot_be_read_keeps_all_services() -> None:
     ("rows", "line", "message"),
     [
         (ROW, 'when = "sometimes"', "when is neither"),
-        (ROW, 'by = "strip-tests"', "by is none"),
+        (ROW, 'by = "strip-elf"', "by is none"),
         (ROW, "unless_named = []", "unless_named is missing"),
         (ROW, "paths = []", "paths is empty"),
         (ROW, 'paths = "lib"', "paths is no list"),
@@ -214,6 +214,16 @@ def test_a_copy_whose_name_is_held_somewhere_stays() -> None:
 
 def test_copies_stay_where_libraries_are_loaded_by_hand() -> None:
     assert not copies(source="import ctypes\nctypes.CDLL(place)\n").changes
+
+
+def test_copies_stay_where_code_of_the_user_or_who_requires_them_loads_libraries() -> None:
+    loads = "import ctypes\nctypes.CDLL(f'lib/lib{name}.so')\n"
+    assert not copies({"app.py": loads}).changes
+    files = {"lib/__init__.py": "", **dict.fromkeys(NAMES, LIBRARY)}
+    for requires, gone in (["lib"], []), ([], ["lib/libx.so", "lib/libx.so.2.1"]):
+        other = dist("other", files={"other/__init__.py": loads}, requires=requires)
+        result = run(tree_from(dist("lib", files=files), other), StripDuplicateData(), "")
+        assert removed(result) == gone
 
 
 def test_what_only_looks_like_a_copy_stays() -> None:

@@ -13,6 +13,8 @@ from lambdaslim.tokens import CLOSING, NAME, NEWLINE, OPENING, STRING, constants
 _WORD = re.compile(r"[^\W\d]\w*")
 _LITERAL = re.compile(rb"""["']([A-Za-z0-9_-]{1,60})["']""")
 _FORMATTED = frozenset("ft")
+# Tokens of a call that are looked at; of a longer one the arguments count that lie within.
+_REACH = 2_000
 
 _Token = tuple[str, str]
 
@@ -91,7 +93,7 @@ def _of_module(found: list[_Token], place: int, modules: set[str]) -> bool:
 def _arguments(found: list[_Token], place: int) -> Iterator[list[_Token]]:
     """Yield the arguments of a call, each as its tokens, from behind the bracket on."""
     depth, argument = 0, list[_Token]()
-    for kind, text in found[place:]:
+    for kind, text in found[place : place + _REACH]:
         if kind not in (STRING, NAME):
             depth += (text in OPENING) - (text in CLOSING)
         if depth < 0 or (depth == 0 and text == ","):
@@ -102,6 +104,8 @@ def _arguments(found: list[_Token], place: int) -> Iterator[list[_Token]]:
                 return
         else:
             argument.append((kind, text))
+    if argument:
+        yield argument
 
 
 def _chosen(arguments: list[list[_Token]], keyword: str) -> list[_Token]:

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from lambdaslim.tokens import CLOSING, NAME, NEWLINE, OPENING, STRING, decoded, tokens
 
@@ -41,6 +42,8 @@ _DEMAND = re.compile(
 _NESTED = 4
 # Tokens between a question and the use that it is asked for, and before a message of an error.
 _BEFORE, _AFTER, _RAISED = 250, 60, 30
+# Uses of names for docstrings that are looked at; no real source has as many.
+_MOST_ALIASES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +101,16 @@ class _Reading:
     partner: dict[int, int] = field(default_factory=dict)
     defs: list[int] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
+    places: dict[str, list[int]] = field(default_factory=dict)
 
     def uses(self) -> DocstringUses:
         self._prepare()
         expressions = [*self._expressions()]
-        expressions += [alias for one in expressions for alias in self._aliases(one)]
+        aliases = (alias for one in expressions for alias in self._aliases(one))
+        found = list(islice(aliases, _MOST_ALIASES))
+        if len(found) == _MOST_ALIASES:
+            return DocstringUses(own=True, given=True)
+        expressions += found
         tested = [(one.text, one.start) for one in expressions if self._tests(one)]
         for one in expressions:
             if self._text(max(self._defs_before(one.start), default=0) + 1) == _DOC:
@@ -128,6 +136,8 @@ class _Reading:
         stack: list[int] = []
         for place, (kind, text) in enumerate(self.found):
             self.opened.append(stack[-1] if stack else -1)
+            if kind == NAME:
+                self.places.setdefault(text, []).append(place)
             if kind == NAME and text == "def":
                 self.defs.append(place)
             if kind == NAME and (
@@ -179,11 +189,10 @@ class _Reading:
         first = one.start < 3 or self.found[one.start - 3][0] == NEWLINE  # noqa: PLR2004 - "name ="
         if not (alone and whole and first and name.isidentifier() and name != _DOC):
             return
-        for place in range(one.end, len(self.found)):
-            kind, text = self.found[place]
-            if kind == NAME and text == "def":
-                return
-            if kind == NAME and text == name and self._text(place - 1) != ".":
+        last = next(iter(self.defs[bisect_left(self.defs, one.end) :]), len(self.found))
+        places = self.places[name]
+        for place in places[bisect_left(places, one.end) : bisect_left(places, last)]:
+            if self._text(place - 1) != ".":
                 yield _Expression(place, place + 1, (name,), one.owner or (_DOC,))
 
     def _tests(self, one: _Expression) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lambdaslim import elf
+from lambdaslim.distributions import Distribution, normalised
 from lambdaslim.elf import MalformedElfError
 from lambdaslim.passes.contract import Context
 from lambdaslim.pruning import Pruning, recorded
@@ -24,8 +25,8 @@ class StripDuplicateData:
 
     A wheel cannot hold symbolic links, so `libx.so`, `libx.so.2` and `libx.so.2.1` in it are three
     whole files. Programs are linked against the name that the library says it has (its soname);
-    the other names stay if any file of the tree holds them, or if the distribution loads libraries
-    itself, by names that it may put together.
+    the other names stay if any file of the tree holds them, or if the distribution, one that
+    requires it, or the user's code loads libraries, by names that it may put together.
 
     Attributes:
         rules: whether prune-rules hold; without them, only copies of libraries go.
@@ -60,9 +61,21 @@ def _copies(tree: Tree, context: Context) -> Iterator[tuple[Entry, str]]:
             if match := _LIBRARY.search(f"/{entry.path}"):
                 alike.setdefault((entry.parent, match["stem"], entry.size), []).append(entry)
         groups = [group for group in alike.values() if len(group) > 1]
-        if groups and not any(_loads(entry) for entry in files):
+        if groups and not any(map(_loads, _concerned(one, tree, context))):
             for group in groups:
                 yield from _same(group)
+
+
+def _concerned(one: Distribution, tree: Tree, context: Context) -> Iterator[Entry]:
+    """Yield the files of a distribution, of those that require it, and of the user."""
+    for path, entry in tree.items():
+        owners = context.distributions.owners_of(path)
+        if not owners or any(owner == one or _requires(owner, one) for owner in owners):
+            yield entry
+
+
+def _requires(one: Distribution, other: Distribution) -> bool:
+    return any(normalised(each.name) == other.name for each in one.requires)
 
 
 def _loads(entry: Entry) -> bool:
