@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lambdaslim.cache import Cache, code_version
 from lambdaslim.compressors import Compressor, compressor
 from lambdaslim.passes.contract import Context
 from lambdaslim.tree import Bytes, Decision, Entry, Keep, Replace, Tree
@@ -63,7 +64,7 @@ class RecompressGzip:
         compress = compressor(self.compression)
         checked = _checked(found, tree, context)
         held = 0
-        for entry, data in _smaller(found, compress):
+        for entry, data in _smaller(found, compress, context.cache):
             if why := checked.get(entry.path):
                 yield Keep(entry.path, why)
                 continue
@@ -101,20 +102,30 @@ class _Again:
         return recompressed(data, self.compress) or data
 
 
-def _smaller(entries: Iterable[Entry], compress: Compressor) -> Iterator[tuple[Entry, bytes]]:
+def _smaller(
+    entries: Iterable[Entry], compress: Compressor, cache: Cache
+) -> Iterator[tuple[Entry, bytes]]:
     """Yield the files that get smaller, in order, with their new bytes."""
     pending: deque[tuple[Entry, Future[bytes | None]]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for entry in entries:
-            pending.append((entry, pool.submit(_one, entry, compress)))
+            pending.append((entry, pool.submit(_one, entry, compress, cache)))
             if len(pending) > 2 * _THREADS:
                 yield from _done(pending.popleft())
         while pending:
             yield from _done(pending.popleft())
 
 
-def _one(entry: Entry, compress: Compressor) -> bytes | None:
-    return recompressed(entry.read(), compress)
+def _one(entry: Entry, compress: Compressor, cache: Cache) -> bytes | None:
+    data = entry.read()
+    if not cache:
+        return recompressed(data, compress)
+    key = f"{hashlib.sha256(data).hexdigest()} {compress.name} {code_version(__file__)}"
+    made = cache.get("gzip", key)
+    if made is None:
+        made = recompressed(data, compress) or b""
+        cache.put("gzip", key, made)
+    return made or None
 
 
 def _done(job: tuple[Entry, Future[bytes | None]]) -> Iterator[tuple[Entry, bytes]]:
