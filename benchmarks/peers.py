@@ -69,7 +69,7 @@ def run(command: list[str], directory: Path, **variables: str) -> None:
 def reason(output: str) -> str:
     """Return the last line that says what went wrong: pip's, which others repeat at length."""
     said = [line.strip() for line in output.splitlines() if line.strip()]
-    pip = [line for line in said if line.startswith("ERROR: ")]
+    pip = [line[line.index("ERROR: ") :] for line in said if "ERROR: " in line]
     return (pip or said or ["nothing was said"])[-1]
 
 
