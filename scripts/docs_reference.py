@@ -44,7 +44,7 @@ ADVICE = {
     "name-case-clash": "Nothing, if only Linux unpacks the package. Otherwise rename one of them.",
     "name-reserved": "Nothing, if only Linux unpacks the package. Otherwise rename it.",
     "name-too-long": "Shorten the path or drop the file.",
-    "pattern-unused": "Correct the pattern or remove it.",
+    "pattern-unused": "Correct or remove it.",
     "metadata-absent": "Install with uv or pip. Without metadata, `strip-tests` and "
     "`drop-provided` find nothing to do.",
     "metadata-malformed": "Reinstall the distribution, or report it to its authors.",

@@ -32,9 +32,9 @@ LINKED = {
 }
 # Programs and libraries that compile C, C++ or CUDA where they run: LLVM's clang and cling,
 # NVIDIA's compiler at run time, zig, TinyCC, GCC, and PoCL, which compiles OpenCL. Their names are
-# all that is looked at: what has one may need any header.
+# all that is looked at: what has one may need any header. Files like .clang-format only configure.
 _COMPILER = re.compile(
-    r"(?:.*[-_.])?(?:lib)?(?:clang|cling|clangInterpreter|nvrtc|nvcc|ptxas|zig|tcc|gcc|g\+\+|cc1|pocl)"
+    r"(?!\.)(?:.*[-_.])?(?:lib)?(?:clang(?!-format|-tidy)|cling|clangInterpreter|nvrtc|nvcc|ptxas|zig|tcc|gcc|g\+\+|cc1|pocl)"
     r"(?:[-+.\d].*)?"
 )
 _NO_PROGRAMS = (*_C, *_CYTHON, *STUBS, ".py", ".pyc", ".txt", ".md", ".rst", ".json", ".toml")

@@ -37,7 +37,7 @@ KINDS: dict[str, Kind] = {
     "name-case-clash": Kind(_WARNING, "Paths that differ only in case or Unicode normalisation."),
     "name-reserved": Kind(_WARNING, "A name that Windows cannot extract."),
     "name-too-long": Kind(_ERROR, "A name that Lambda's file system cannot hold."),
-    "pattern-unused": Kind(_WARNING, "A pattern matched nothing."),
+    "pattern-unused": Kind(_WARNING, "A pattern, service or locale matched nothing."),
     "metadata-absent": Kind(_WARNING, "No distribution metadata, so no file has a known owner."),
     "metadata-malformed": Kind(_WARNING, "Metadata of a distribution cannot be read."),
     "metadata-outside": Kind(_INFO, "A RECORD names files outside the tree; they are ignored."),

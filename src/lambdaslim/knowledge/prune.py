@@ -103,7 +103,7 @@ class ChoiceRule:
         evidence: a link to where it is seen how the data is looked up.
         checked: versions the rule was tried with.
         check: statements that still work, with those versions, with nothing chosen but `always`.
-        always: names that stay whatever is chosen.
+        always: patterns (fnmatch) of the names that stay whatever is chosen.
         calls: names of functions that are given the name of what they use; () if code does not
             tell.
         keyword: the name of that argument; it is the first one where it has no name.

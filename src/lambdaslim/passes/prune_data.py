@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from lambdaslim.distributions import Distribution
 from lambdaslim.errors import UsageError
+from lambdaslim.findings import Finding
 from lambdaslim.knowledge.prune import ChoiceRule
 from lambdaslim.passes.contract import Context
 from lambdaslim.pruning import Pruning, recorded
@@ -60,6 +62,7 @@ class PruneData:
                 yield decision
         choices = list(_choices(tree, context, taken))
         self._demand_known(choices)
+        yield from self._vain(choices)
         usage = Usage(tree, context.distributions)
         for choice in choices:
             yield from self._chosen(choice, usage)
@@ -78,6 +81,14 @@ class PruneData:
                     fix = f"did you mean {', '.join(near)}?" if near else "see what the tree has"
                     what = f"is none of the {len(keys)} {option} of the tree"
                     raise UsageError(what, where=name, fix=fix)
+
+    def _vain(self, choices: list[_Choice]) -> Iterator[Finding]:
+        """Report an option about which the tree has no data, so that a choice changes nothing."""
+        for option in ("services", "locales"):
+            given = getattr(self, option)
+            if given and not any(choice.rule.option == option for choice in choices):
+                message = f"{option} {', '.join(given)} choose nothing: the tree has no data of any"
+                yield Finding("pattern-unused", message)
 
     def _chosen(self, choice: _Choice, usage: Usage) -> Iterator[Decision]:
         rule, label = choice.rule, choice.distribution.name
@@ -106,7 +117,8 @@ class _Choice:
     def without(self, kept: frozenset[str], why: str) -> Iterator[Remove]:
         """Yield the removal of every file that is of none of the names."""
         rule = self.rule
-        stay = kept | {key for key in self.files if any(_is(key, n, rule) for n in rule.always)}
+        always = {key for key in self.files if any(fnmatchcase(key, n) for n in rule.always)}
+        stay = kept | always
         unit = f"{self.distribution.metadata}: {rule.option}"
         reason = f"{rule.reason} that {why} (prune-rule for {self.distribution.name})"
         for key, paths in self.files.items():
