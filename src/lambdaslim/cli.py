@@ -16,8 +16,8 @@ from lambdaslim import __version__
 from lambdaslim.errors import SlimError, UsageError, VendorError, printable
 
 _OK, _FAILED, _USAGE, _VENDORING = 0, 1, 2, 3
-# malloc.h, and bytes from which a block is large.
-_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1 << 20
+# Of malloc.h: from how many places memory is taken.
+_ARENA_MAX = -8
 _EXIT_CODES = """\
 exit codes:
   0  done
@@ -72,7 +72,7 @@ def _answer(given: argparse.Namespace) -> int:
         "runtimes": commands.list_runtimes,
     }[given.command]
     if given.command in ("pack", "slim"):
-        _return_large_blocks()
+        _share_memory()
         config.complete(given)
         if given.command == "pack" and given.runtime is None:
             fix = "name the Lambda runtime, like python3.13"
@@ -86,17 +86,17 @@ def _answer(given: argparse.Namespace) -> int:
     return answer.code
 
 
-def _return_large_blocks() -> None:
-    """Have glibc give large blocks back to the system as soon as they are free.
+def _share_memory() -> None:
+    """Have all threads take memory from one place, which each of them can use again.
 
-    By default it comes to keep them, for each thread anew; that is 80 MB where several libraries of
-    a few ten megabytes are compressed. Other C libraries have no such function, nor the need.
+    glibc gives each thread its own, which keeps what was large and is free: 50 MB where several
+    libraries of a few ten megabytes are compressed. Other C libraries have no such function.
     """
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - for the commands that have large files to read
 
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
+            ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def _open_streams() -> None:
