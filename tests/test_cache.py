@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from disk import environment, populate, posix_only
 from lambdaslim import bytecode, slim
 from lambdaslim.cache import Cache, code_version
-from lambdaslim.signs import NONE, Signs, as_text, from_text, read_signs
+from lambdaslim.docstring_uses import DocstringUses
+from lambdaslim.readings import as_text, from_text
+from lambdaslim.signs import NONE, Signs, read_signs
 from trees import PYTHON, dist
 
 RUNTIME = f"python{PYTHON}"
@@ -379,8 +381,12 @@ def test_other_code_has_other_keys(tmp_path: Path) -> None:
 )
 def test_signs_come_back_from_text(source: str) -> None:
     found = read_signs(source.encode())
-    assert from_text(as_text(found)) == found
+    assert from_text(Signs, as_text(found)) == found
     assert (found == NONE) is (source == "")
-    assert from_text(as_text(Signs(below_tests=frozenset({("tests", "a"), ("tests", "b")})))) == (
-        Signs(below_tests=frozenset({("tests", "a"), ("tests", "b")}))
-    )
+
+
+def test_pairs_come_back_from_text() -> None:
+    signs = Signs(below_tests=frozenset({("tests", "a"), ("tests", "b")}))
+    assert from_text(Signs, as_text(signs)) == signs
+    uses = DocstringUses(own=True, names=frozenset("ab"), handed=frozenset({("f", "")}))
+    assert from_text(DocstringUses, as_text(uses)) == uses

@@ -18,7 +18,7 @@ from posixpath import dirname, normpath
 from lambdaslim.build_inputs import STUBS, BuildInputs
 from lambdaslim.distributions import Distribution, Distributions, normalised
 from lambdaslim.docstring_uses import NONE as NO_USES
-from lambdaslim.docstring_uses import DocstringUses, docstring_uses
+from lambdaslim.docstring_uses import DocstringUses
 from lambdaslim.readings import Readings
 from lambdaslim.signs import ANY, NONE, OWN, Signs
 from lambdaslim.tree import Tree
@@ -271,7 +271,7 @@ class Hazards:
 
     @cached_property
     def _docstring_uses(self) -> Mapping[str, DocstringUses]:
-        found = ((path, docstring_uses(self._tree[path].read())) for path in self._sources)
+        found = ((path, self._readings.docstring_uses(self._tree[path])) for path in self._sources)
         return {path: uses for path, uses in found if uses != NO_USES}
 
     def _minded(self, path: str, uses: DocstringUses) -> set[tuple[str, str]]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
+from dataclasses import fields
+from functools import cache
+from typing import TypeVar
 
-from lambdaslim import imports, signs, tokens
+from lambdaslim import docstring_uses, imports, signs, tokens
 from lambdaslim.cache import Cache, code_version
+from lambdaslim.docstring_uses import DocstringUses
 from lambdaslim.signs import Signs
 from lambdaslim.tree import Entry
+
+_Found = TypeVar("_Found", Signs, DocstringUses)
 
 
 class Readings:
@@ -55,12 +60,17 @@ class Readings:
         """Return the signs in a source."""
         if entry not in self._signs:
             found = self.texts("signs", entry, _signs_as_texts, by=_code())
-            self._signs[entry] = signs.from_text(found[0]) if found else signs.NONE
+            self._signs[entry] = from_text(Signs, found[0]) if found else signs.NONE
         return self._signs[entry]
 
     def hands_over(self, entry: Entry) -> frozenset[str]:
         """Return the names of functions that a source gives its own place to."""
         return frozenset(self.texts("hands-over", entry, _hands_over_sorted, by=_code()))
+
+    def docstring_uses(self, entry: Entry) -> DocstringUses:
+        """Return what a source needs docstrings for."""
+        found = self.texts("docstring-uses", entry, _docstring_uses_as_texts, by=_code())
+        return from_text(DocstringUses, found[0]) if found else docstring_uses.NONE
 
     def uses_docstrings(self, entry: Entry) -> bool:
         """Tell whether a source does more with docstrings than to have and to copy them."""
@@ -81,13 +91,39 @@ def digest_of(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
+def as_text(found: Signs | DocstringUses) -> str:
+    """Return a dataclass of flags, numbers and names as JSON; what is as by default is left out."""
+    given = {one.name: getattr(found, one.name) for one in fields(found)}
+    usual = type(found)()
+    shown = {name: value for name, value in given.items() if value != getattr(usual, name)}
+    return json.dumps(shown, default=sorted, sort_keys=True)
+
+
+def from_text(kind: type[_Found], text: str) -> _Found:
+    """Return the dataclass of this kind that `as_text` has made a text of."""
+    given, usual = json.loads(text), kind()
+    for name, value in given.items():
+        collection = type(getattr(usual, name))
+        if collection in (tuple, frozenset):
+            items = (tuple(one) if isinstance(one, list) else one for one in value)
+            given[name] = collection(items)
+    return kind(**given)
+
+
+@cache
 def _code() -> str:
-    return code_version(*(str(Path(str(module.__file__))) for module in (signs, imports, tokens)))
+    modules = (signs, docstring_uses, imports, tokens)
+    return code_version(*(str(module.__file__) for module in modules))
 
 
 def _signs_as_texts(data: bytes) -> list[str]:
     found = signs.read_signs(data)
-    return [] if found is signs.NONE else [signs.as_text(found)]
+    return [] if found is signs.NONE else [as_text(found)]
+
+
+def _docstring_uses_as_texts(data: bytes) -> list[str]:
+    found = docstring_uses.docstring_uses(data)
+    return [] if found == docstring_uses.NONE else [as_text(found)]
 
 
 def _hands_over_sorted(data: bytes) -> list[str]:

@@ -5,10 +5,9 @@ Signs are names and literals, no proof: `lambdaslim.hazards` decides what follow
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
@@ -146,23 +145,6 @@ class Signs:
 
 
 NONE = Signs()
-
-
-def as_text(found: Signs) -> str:
-    """Return signs as JSON, for a cache; what is as by default is left out."""
-    given = {one.name: getattr(found, one.name) for one in fields(Signs)}
-    shown = {name: value for name, value in given.items() if value != getattr(NONE, name)}
-    return json.dumps(shown, default=sorted, sort_keys=True)
-
-
-def from_text(text: str) -> Signs:
-    """Return the signs of a JSON of `as_text`."""
-    given = json.loads(text)
-    for name, value in given.items():
-        kind = type(getattr(NONE, name))
-        if kind in (tuple, frozenset):
-            given[name] = kind(tuple(one) if isinstance(one, list) else one for one in value)
-    return Signs(**given)
 
 
 def read_signs(data: bytes) -> Signs:
