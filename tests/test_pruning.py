@@ -257,6 +257,41 @@ def test_the_bundled_rules_say_what_shows_them() -> None:
         assert rule.distribution == "*" or (rule.check.strip() and rule.checked)
 
 
+SCRIPT = """
+[[prune]]
+distribution = "lib"
+versions = ""
+by = "strip-tests"
+paths = ["/lib/scripts/"]
+unless_named = ["lib.scripts"]
+reason = "scripts"
+evidence = "https://example.com"
+checked = []
+"""
+TESTED = {
+    "lib/__init__.py": "",
+    "lib/scripts/make.py": "from lib.tests import data",
+    "lib/tests/data.py": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "keep", "gone"),
+    [
+        ({}, (), ["lib/scripts/make.py", "lib/tests/data.py"]),
+        ({"app.py": "import lib.scripts"}, (), []),
+        ({}, ("/lib/scripts/",), []),
+        ({"app.py": "import lib.tests"}, (), ["lib/scripts/make.py"]),
+    ],
+)
+def test_tests_do_not_stay_for_scripts_that_go(
+    own: dict[str, str], keep: tuple[str, ...], gone: list[str]
+) -> None:
+    knowledge = Knowledge(prune=parse_prune(SCRIPT, "x"))
+    pipeline = Pipeline((passes.StripTests(),), keep=keep, knowledge=knowledge)
+    assert removed(pipeline.run(tree_from(dist("lib", files=TESTED), own))) == gone
+
+
 def test_a_slimmed_tree_has_no_more_to_prune() -> None:
     own = {"app.py": "import lib\nlib.client('one')\n"}
     tree = tree_from(dist("lib", files={**LIB, **DATA}), own, Entry.of("x.txt"))

@@ -30,7 +30,7 @@ _PYTEST_ONLY = "conftest.py"
 class StripTests:
     """Remove directories named exactly `tests` or `test` that distributions own.
 
-    So does what rules name: compiled modules beside a package that only its tests import.
+    So does what rules name: compiled modules and scripts that only serve tests.
 
     A directory stays when a file outside of all removed ones imports it, names it in a string or an
     entry point, when a keep-rule names it, or when its distribution holds nothing else. Files that
@@ -43,14 +43,13 @@ class StripTests:
         """Yield a removal per file of a removed directory, and a `Keep` per one that stays."""
         found = Search(tree, context, _NAMES)
         kept = {d: why for d in found.directories if (why := self._forbidden(d, found, context))}
-        kept |= found.needed(kept)
+        rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
+        by_rule = tuple(Pruning(tree, context.distributions, rules).decisions())
+        kept |= found.needed(kept, self._gone(by_rule, tree, context))
         hazards = context.scan(tree)
         named = hazards.tests if hazards else {}
         below = {path for files in found.directories.values() for path in files}
-        rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
-        for decision in Pruning(tree, context.distributions, rules).decisions():
-            if decision.path not in below:
-                yield decision
+        yield from (decision for decision in by_rule if decision.path not in below)
         for directory, files in found.directories.items():
             if directory in kept:
                 yield Keep(directory, kept[directory])
@@ -58,6 +57,15 @@ class StripTests:
                 for path in files:
                     edit = Remove(path, "tests of a distribution")
                     yield Keep(path, named[path]) if path in named else edit
+
+    def _gone(self, by_rule: Iterable[Decision], tree: Tree, context: Context) -> frozenset[str]:
+        """Return what rules remove and nothing keeps: what it imports is not needed for it."""
+        removed = (decision.path for decision in by_rule if isinstance(decision, Remove))
+        return frozenset(
+            path
+            for path in removed
+            if not context.keep.match(path) and not context.rule(self.name, path, tree)
+        )
 
     def _forbidden(self, directory: str, found: Search, context: Context) -> str | None:
         """Return why a directory stays whatever the imports are."""
@@ -122,14 +130,15 @@ class Search:
         payload = (path for path in paths if not _AROUND.search(path))
         return Counter(owner.name for path in payload for owner in self.owners_of(path))
 
-    def needed(self, kept: Iterable[str]) -> dict[str, str]:
+    def needed(self, kept: Iterable[str], gone: frozenset[str] = frozenset()) -> dict[str, str]:
         """Return the directories that files outside of removed ones mention, with the reason.
 
+        `gone` are other files that are removed.
         What a kept directory's own files mention is needed too, so this goes on until no more is.
         """
         removed = set(self.directories) - set(kept)
         found: dict[str, str] = {}
-        unread = self._outside(removed)
+        unread = [path for path in self._outside(removed) if path not in gone]
         while unread and removed:
             new: dict[str, str] = {}
             for directory, why in (pair for path in unread for pair in self._mentions(path)):
