@@ -212,8 +212,24 @@ def test_a_copy_whose_name_is_held_somewhere_stays() -> None:
     assert "app.py holds its name" in result.kept[0].reason
 
 
-def test_copies_stay_where_libraries_are_loaded_by_hand() -> None:
-    assert not copies(source="import ctypes\nctypes.CDLL(place)\n").changes
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ctypes.CDLL(place)",
+        "ctypes.CDLL('lib' + x)",
+        "ctypes.CDLL(f'lib{x}.so')",
+        "ctypes.cdll.LoadLibrary(place)",
+        "ctypes.cdll.x",
+        "from ctypes import CDLL",
+    ],
+)
+def test_copies_stay_where_libraries_are_loaded_by_hand(source: str) -> None:
+    assert not copies(source=f"import ctypes\n{source}\n").changes
+
+
+@pytest.mark.parametrize("source", ["CDLL('msvcrt')", 'cdll.LoadLibrary("a.so", mode=1)'])
+def test_copies_go_where_the_libraries_that_are_loaded_are_named(source: str) -> None:
+    assert copies(source=f"import ctypes\nctypes.{source}\n").changes
 
 
 def test_copies_stay_where_code_of_the_user_or_who_requires_them_loads_libraries() -> None:

@@ -16,7 +16,12 @@ from lambdaslim.pruning import Pruning, recorded
 from lambdaslim.tree import Decision, Entry, Keep, Remove, Tree
 
 _LIBRARY = re.compile(r"/(?P<stem>lib[^/]+?)\.so(?:\.\d+)*$")
-_LOADS = re.compile(rb"CDLL|cdll|LoadLibrary|load_library|dlopen")
+# What loads libraries, but for calls with a name that is written there: those are looked for.
+_LOADS = re.compile(
+    rb"(?:CDLL|LoadLibrary|load_library|dlopen)"
+    rb"(?!\(\s*[bru]?(?:'[^'\n{]*'|\"[^\"\n{]*\")\s*[,)])"
+    rb"|cdll(?!\.LoadLibrary)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ def _requires(one: Distribution, other: Distribution) -> bool:
 
 
 def _loads(entry: Entry) -> bool:
-    """Tell whether a source, or bytecode, loads libraries."""
+    """Tell whether a source, or bytecode, loads libraries by names that it may put together."""
     return entry.path.endswith((".py", ".pyc")) and _LOADS.search(entry.read()) is not None
 
 
