@@ -85,7 +85,9 @@ def _requires(one: Distribution, other: Distribution) -> bool:
 
 def _loads(entry: Entry) -> bool:
     """Tell whether a source, or bytecode, loads libraries by names that it may put together."""
-    return entry.path.endswith((".py", ".pyc")) and _LOADS.search(entry.read()) is not None
+    # What is cached for a source tells less than the source.
+    code = entry.path.endswith((".py", ".pyc")) and "__pycache__/" not in entry.path
+    return code and _LOADS.search(entry.read()) is not None
 
 
 def _same(group: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
