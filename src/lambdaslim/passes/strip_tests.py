@@ -45,11 +45,19 @@ class StripTests:
         kept = {d: why for d in found.directories if (why := self._forbidden(d, found, context))}
         rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
         by_rule = tuple(Pruning(tree, context.distributions, rules).decisions())
-        kept |= found.needed(kept, self._gone(by_rule, tree, context))
+        gone = self._gone(by_rule, tree, context)
+        # Tests that stay may import what the rules are about.
+        staying = found.of_same(kept | found.needed(kept, gone))
+        spared = frozenset(path for path in gone if found.owner_names(path) & staying)
+        kept |= found.needed(kept, gone - spared)
         hazards = context.scan(tree)
         named = hazards.tests if hazards else {}
         below = {path for files in found.directories.values() for path in files}
-        yield from (decision for decision in by_rule if decision.path not in below)
+        for decision in by_rule:
+            if decision.path in spared:
+                yield Keep(str(decision.path), "tests of its distribution stay, and may import it")
+            elif decision.path not in below:
+                yield decision
         for directory, files in found.directories.items():
             if directory in kept:
                 yield Keep(directory, kept[directory])
@@ -101,6 +109,15 @@ class Search:
         for directory in self.directories:
             self._dotted.setdefault(self._module(directory), []).append(directory)
         self._asked = digest_of(self._dotted)
+
+    def owner_names(self, path: str) -> frozenset[str]:
+        """Return the names of the distributions that own a file."""
+        return frozenset(owner.name for owner in self.owners_of(path))
+
+    def of_same(self, directories: Iterable[str]) -> frozenset[str]:
+        """Return the names of the distributions that own some of the found directories."""
+        paths = (path for one in directories for path in self.directories[one])
+        return frozenset(name for path in paths for name in self.owner_names(path))
 
     def _is_recorded(self, path: str) -> bool:
         """Tell whether a RECORD proves that a distribution installed the file.
