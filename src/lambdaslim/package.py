@@ -6,7 +6,8 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import product
@@ -252,11 +253,29 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
         asked = (offer, preset, passes) == (True, "safe", None)
         small = partial(preset_, "small", target)
-        delivery = _Delivery(
-            *(target, result, beside, upload, fit, refusal, _root(pipeline), sources, proved),
-            *(compress, results, _offered(pipeline, result, small, skip) if asked else ()),
-        )
-        return delivery.measured(output) if dry_run else delivery.to(output, directories)
+        with _meanwhile(partial(_offered, pipeline, result, small, skip) if asked else tuple) as (
+            offered
+        ):
+            delivery = _Delivery(
+                *(target, result, beside, upload, fit, refusal, _root(pipeline), sources, proved),
+                *(compress, results, offered),
+            )
+            return delivery.measured(output) if dry_run else delivery.to(output, directories)
+
+
+@contextmanager
+def _meanwhile(
+    find: Callable[[], tuple[Offer, ...]],
+) -> Iterator[Callable[[], tuple[Offer, ...]]]:
+    """Find something in a thread; yield what waits for it, and returns or raises its outcome.
+
+    It is mostly Python, and compressing mostly is not, so that both together take less time.
+    """
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield pool.submit(find).result
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _offered(
@@ -472,7 +491,7 @@ class _Delivery:
     proved: Proved | None
     compress: Compressor
     cache: Cache
-    offers: tuple[Offer, ...]
+    offers: Callable[[], tuple[Offer, ...]]
 
     def measured(self, output: StrPath | None) -> Slimmed:
         tree = self.result.after
@@ -525,7 +544,7 @@ class _Delivery:
         diagnosis = self.proved.diagnosis if self.proved else None
         return Slimmed(
             *(self.target, self.result, package, self.layers, findings, proof, diagnosis),
-            offers=self.offers,
+            offers=self.offers(),
         )
 
 
