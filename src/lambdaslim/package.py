@@ -235,9 +235,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         _refuse_companion(os.fspath(sources), output, directories)
     beside = tuple(load(path) for path in layers)
     tree = scan(*directories, symlinks=symlinks)
-    with Cache(cache) as results:
-        if results.problem:
-            progress(f"doing without the cache: {results.problem}")
+    with _cache(cache, progress) as results:
         pipeline = replace(pipeline, cache=results)
         progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
         fitting = partial(check_compatibility, target=target, layers=beside, scanned=tree)
@@ -252,15 +250,21 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
             fit = fitting(result.after, distributions=result.distributions)
         progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
         asked = (offer, preset, passes) == (True, "safe", None)
-        small = partial(preset_, "small", target)
-        with _meanwhile(partial(_offered, pipeline, result, small, skip) if asked else tuple) as (
-            offered
-        ):
+        find = partial(_offered, pipeline, result, partial(preset_, "small", target), skip)
+        with _meanwhile(find if asked else tuple) as offered:
             delivery = _Delivery(
                 *(target, result, beside, upload, fit, refusal, _root(pipeline), sources, proved),
                 *(compress, results, offered),
             )
             return delivery.measured(output) if dry_run else delivery.to(output, directories)
+
+
+@contextmanager
+def _cache(directory: StrPath | None, progress: Callable[[str], object]) -> Iterator[Cache]:
+    with Cache(directory) as cache:
+        if cache.problem:
+            progress(f"doing without the cache: {cache.problem}")
+        yield cache
 
 
 @contextmanager
