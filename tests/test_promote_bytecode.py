@@ -792,7 +792,7 @@ spec = importlib.util.spec_from_file_location("worker", {original!r})
 worker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(worker)
 real = worker.pyc
-def pyc(name, source, *options):
+def pyc(name, source, **options):
     if b"EXIT" in source:
         os._exit(3)
     if b"RAISE" in source:
@@ -803,7 +803,7 @@ def pyc(name, source, *options):
         os._exit(3)
     if b"GARBAGE" in source:
         return b"no bytecode at all"
-    return real(name, source, *options)
+    return real(name, source, **options)
 worker.pyc = pyc
 worker.main()
 """

@@ -127,7 +127,7 @@ def test_a_rule_of_the_users_scope_holds_for_files_of_no_distribution() -> None:
     ("line", "message"),
     [
         ('scope = "theirs"', "scope is neither"),
-        ('check = ""', "check is missing"),
+        ('check = ""', "check is empty"),
         ('colour = "red"', "colour"),
         ('evidence = "somebody said so"', "no link"),
     ],

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from interpreters import find_interpreters
 from lambdaslim import Companion, Pipeline, Result, slim
 from lambdaslim.bytecode import Source, blank_docstrings
-from lambdaslim.docstring_worker import Unchanged, blanked, documented, in_sight, stripped
+from lambdaslim.docstrings import Unchanged, blanked, documented, in_sight, stripped
 from lambdaslim.errors import TargetError
 from lambdaslim.interpreters import ask
 from lambdaslim.passes import PromoteBytecode, StripDocstrings

@@ -51,7 +51,7 @@ class Package:
         sha256: SHA-256 of the zip, hex.
         code_sha256: the same in base64, as Lambda's CodeSha256 reports it.
         content_digest: SHA-256 (hex) over name, mode and content of every file, which does not
-            depend on the compressor.
+            depend on how the zip is compressed.
         compressed: bytes that each file takes in the zip.
         compressor: the name of the compressor, on which the bytes of a zip depend.
     """

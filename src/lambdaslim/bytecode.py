@@ -43,9 +43,9 @@ _WORKER = Path(__file__).with_name("compile_worker.py")
 # The code on which the answers depend.
 _CODE = tuple(
     str(_WORKER.with_name(name))
-    for name in ("compile_worker.py", "canonical.py", "spelling.py", "docstring_worker.py")
+    for name in ("compile_worker.py", "canonical.py", "spelling.py", "docstrings.py")
 )
-_DOCSTRING_WORKER = Path(__file__).with_name("docstring_worker.py")
+_DOCSTRING_WORKER = Path(__file__).with_name("docstrings.py")
 # -I and -S keep the user's site out, -B writes nothing, no_debug_ranges leaves out the column
 # tables (3.11 on), which only draw carets below source lines that the package no longer holds.
 _FLAGS = ("-I", "-S", "-B", "-W", "ignore", "-X", "no_debug_ranges", "-X", "utf8")
@@ -95,8 +95,7 @@ def compile_all(  # noqa: PLR0913 - how to compile, by keyword
         BytecodeError: the interpreter cannot be run, compiles nothing at all, or answers something
             else than bytecode.
     """
-    task = (str(_WORKER), str(optimize))
-    known = _Known(cache or Cache(None), "bytecode", interpreter, root.rstrip("/"), task)
+    known = _Known(cache or Cache(None), "bytecode", interpreter, root.rstrip("/"), str(optimize))
     return _asked(sources, known, workers)
 
 
@@ -121,7 +120,7 @@ def _asked(sources: Iterable[Source], known: _Known, workers: int | None) -> dic
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a cache has of the answers of one interpreter to one task: a script, and its argument.
+    """What a cache has of the answers of one interpreter to one task of `compile_worker`.
 
     The answers also depend on `root`, "" if they do not depend on where a source is.
     """
@@ -130,13 +129,13 @@ class _Known:
     kind: str
     interpreter: Interpreter
     root: str
-    task: tuple[str, str]
+    task: str
 
     def _key(self, source: Source) -> str:
         compiler = (self.interpreter.version, self.interpreter.build, *_FLAGS, code_version(*_CODE))
         digest = hashlib.sha256(source.data).hexdigest()
         place = f"{self.root}/{source.path}" if self.root else ""
-        return f"{' '.join(compiler)} {self.task[1]} {digest} {place}"
+        return f"{' '.join(compiler)} {self.task} {digest} {place}"
 
     def get(self, source: Source) -> Compiled | None:
         answer = self.cache.get(self.kind, self._key(source)) if self.cache else None
@@ -168,7 +167,7 @@ def blank_docstrings(
     workers: int | None = None,
     cache: Cache | None = None,
 ) -> dict[str, bytes]:
-    """Return the sources that have docstrings without them, by path; see `docstring_worker`.
+    """Return the sources that have docstrings without them, by path; see `docstrings`.
 
     The target's own parser decides what is one, so that the result does not depend on the Python
     that runs lambdaslim. A source that it does not parse, or that crashes it, is not in the answer.
@@ -183,7 +182,7 @@ def blank_docstrings(
     Raises:
         BytecodeError: the interpreter cannot be run, or answers nothing at all.
     """
-    task = (str(_DOCSTRING_WORKER), "everywhere" if everywhere else "out-of-sight")
+    task = "everywhere" if everywhere else "out-of-sight"
     known = _Known(cache or Cache(None), "without-docstrings", interpreter, "", task)
     answers = _asked(sources, known, workers)
     return {path: one.pyc for path, one in answers.items() if one.pyc is not None}
@@ -229,13 +228,13 @@ class _Worker(threading.Thread):
         self,
         interpreter: Interpreter,
         root: str,
-        script: tuple[str, ...],
+        task: str,
         jobs: queue.SimpleQueue[Source],
     ) -> None:
         super().__init__(daemon=True)
         self.interpreter = interpreter
         self.root = root.rstrip("/")
-        self.script = script
+        self.task = task
         self.jobs = jobs
         self.answers: dict[str, Compiled] = {}
         self.failure: BaseException | None = None
@@ -303,7 +302,7 @@ class _Worker(threading.Thread):
         self._given.clear()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [str(self.interpreter.executable), *_FLAGS, *self.script]
+        command = [str(self.interpreter.executable), *_FLAGS, str(_WORKER), self.task]
         try:
             return subprocess.Popen(
                 command,
@@ -322,8 +321,8 @@ class _Worker(threading.Thread):
         if len(head) < _ANSWER_HEAD or len(payload) < size:
             return self._crash()
         if head[0]:
-            compiled = self.script[0] == str(_WORKER)
-            return Compiled(self._checked(payload) if compiled else payload, None)
+            # A level of optimisation is what asks for bytecode.
+            return Compiled(self._checked(payload) if self.task.isdigit() else payload, None)
         return Compiled(None, payload.decode("utf-8", "replace"))
 
     def _crash(self) -> Compiled:

@@ -64,6 +64,8 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
     if given.runtime is None:
         progress("no --runtime was given: taking the running interpreter's")
     complaint = None
+    # Only `pack` has the option; an empty one is no compressor.
+    compression = DEFAULT if given.compression is None else given.compression
     try:
         slimmed = package.slim(
             given.source,
@@ -91,7 +93,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
             root=given.root,
             require_bytecode=given.require_bytecode,
             sources=given.sources,
-            compression=given.compression or DEFAULT,
+            compression=compression,
             heal=given.heal,
             verify=_checks(given),
             cache=_cache() if given.cache else None,
@@ -103,9 +105,7 @@ def _slim(given: argparse.Namespace, output: str | None, progress: Progress) -> 
         slimmed, complaint = error.slimmed, str(error)
     if slimmed.package.zipped is not None and given.compare:
         progress("compressing what was removed, to compare")
-        before = package.zipped_before(
-            slimmed.result, slimmed.package, given.compression or DEFAULT
-        )
+        before = package.zipped_before(slimmed.result, slimmed.package, compression)
     else:
         before = None
     outcome = Outcome(

@@ -1,10 +1,12 @@
-"""Compiles sources in the target's interpreter: reads jobs on stdin, answers on stdout.
+"""Makes something of sources in the target's interpreter: jobs on stdin, answers on stdout.
 
 This file is run as a script by CPython 3.8 to 3.15, so it is written for the oldest of them. Of
-lambdaslim it loads two files, by their path: the package itself may be too new for the interpreter.
+lambdaslim it loads three files, by their path: the package itself may be too new for the
+interpreter.
 
 A job is two little-endian uint32 (bytes of the name, of the source), then both. An answer is one
-byte (1 for bytecode, 0 for an error) and a uint32 (bytes), then a whole .pyc or a UTF-8 message.
+byte (1 for a result, 0 for none) and a uint32 (bytes), then a whole .pyc or source, or a UTF-8
+message.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import os
 import struct
 import sys
 import types
+from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Spell = Callable[[types.CodeType], bytes]
+    Make = Callable[[str, bytes], bytes]
 
 UNCHECKED_HASH = b"\x01\x00\x00\x00"
 # Frames; about nine for each function within a function.
@@ -65,10 +69,17 @@ def pyc(name: str, source: bytes, optimize: int, spell: Spell) -> bytes:
     return importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + digest + body
 
 
+def task(name: str) -> Make:
+    """Return what to make of sources: by a level of optimisation bytecode, else other sources."""
+    if name.isdigit():
+        return partial(pyc, optimize=int(name), spell=speller())
+    stripped = load("docstrings").stripped
+    return lambda _, source: stripped(source, name == "everywhere")
+
+
 def main() -> None:
     """Answer jobs until stdin ends."""
-    optimize = int(sys.argv[1])
-    spell = speller()
+    make = task(sys.argv[1])
     # Nothing here makes cycles that are worth looking for.
     gc.disable()
     jobs, answers = sys.stdin.buffer, sys.stdout.buffer
@@ -79,8 +90,9 @@ def main() -> None:
         name_size, source_size = struct.unpack("<II", head)
         name, source = jobs.read(name_size).decode("utf-8"), jobs.read(source_size)
         try:
-            answer = b"\x01", pyc(name, source, optimize, spell)
-        except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+            answer = b"\x01", make(name, source)
+        # Among the first are those of sources that are to stay as they are.
+        except (ValueError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
             message = f"{type(error).__name__}: {error}"
             answer = b"\x00", message.encode("utf-8", "backslashreplace")
         answers.write(answer[0] + struct.pack("<I", len(answer[1])) + answer[1])

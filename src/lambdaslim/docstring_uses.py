@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 
 from lambdaslim.tokens import CLOSING, NAME, NEWLINE, OPENING, STRING, decoded, tokens
 
@@ -282,9 +282,8 @@ class _Reading:
 
     def _asking(self) -> Iterator[str]:
         """Yield the functions that ask whether they have been given a first argument."""
-        for number, place in enumerate(self.defs):
+        for place, last in pairwise([*self.defs, len(self.found)]):
             name = self._text(place + 3)
-            last = (*self.defs, len(self.found))[number + 1]
             uses = (n for n in range(place + 4, last) if self.found[n] == (NAME, name))
             if any(self._tests(_Expression(n, n + 1, (name,), ())) for n in uses):
                 yield self._text(place + 1)

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     _Next = Callable[[], bytes]
 
 _INT32 = struct.Struct("<i")
-_REFERENCE_TO = struct.Struct("<Bi")
+# A tag, and the number of an object or the length of bytes.
+_TAGGED = struct.Struct("<Bi")
 _REFERENCE = ord("r")
-_FIRST_REFERENCES = [_REFERENCE_TO.pack(_REFERENCE, number) for number in range(10_000)]
+_FIRST_REFERENCES = [_TAGGED.pack(_REFERENCE, number) for number in range(10_000)]
 _NUMBERED = 0x80
-_BYTES_HEAD, _BYTES = _REFERENCE_TO, ord("s") | _NUMBERED
+_BYTES = ord("s") | _NUMBERED
 _LONGEST_SHORT = _MOST_SMALL = 255
 _SMALL_TUPLES = [bytes((ord(")") | _NUMBERED, size)) for size in range(_MOST_SMALL + 1)]
 _EMPTY_TUPLE = b")\0"
@@ -238,7 +239,7 @@ class _Texts(dict):  # type: ignore[type-arg] # 3.8 has no dict[str, bytes]
         if looks or text in self.names:
             # Z, A and t are z, a and u of interned strings.
             data = (b"t" if data[:1] == b"u" else data[:1].upper()) + data[1:]
-            if len(data) > _REFERENCE_TO.size:
+            if len(data) > _TAGGED.size:
                 data = _flagged(data)
         else:
             data = _flagged(data)
@@ -256,7 +257,7 @@ class _Bytes(dict):  # type: ignore[type-arg] # as above
 
     def __missing__(self, value: bytes) -> bytes:
         self[value] = self.next()
-        return _BYTES_HEAD.pack(_BYTES, len(value)) + value
+        return _TAGGED.pack(_BYTES, len(value)) + value
 
 
 class _Integers(dict):  # type: ignore[type-arg] # as above
@@ -273,7 +274,7 @@ class _Integers(dict):  # type: ignore[type-arg] # as above
 
 def _more_references() -> Iterator[bytes]:
     for number in count(len(_FIRST_REFERENCES)):
-        yield _REFERENCE_TO.pack(_REFERENCE, number)
+        yield _TAGGED.pack(_REFERENCE, number)
 
 
 def _flagged(data: bytes) -> bytes:

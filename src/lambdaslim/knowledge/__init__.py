@@ -7,20 +7,28 @@ them take, and why, with evidence. Code never asks for a distribution by name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import canonicalize_name
 
 from lambdaslim.errors import SlimError
 from lambdaslim.knowledge.prune import ChoiceRule, PruneRule, parse_choice, parse_prune
-from lambdaslim.knowledge.schema import concerns, malformed, rows
+from lambdaslim.knowledge.schema import check_row, concerns, malformed, rows
 from lambdaslim.patterns import Patterns
 
-_OPTIONAL = {"check", "scope", "containing"}
+_BINARY: dict[str, type] = {
+    "distribution": str,
+    "versions": str,
+    "paths": list,
+    "reason": str,
+    "evidence": str,
+    "checked": list,
+}
+_KEEP = _BINARY | {"passes": list, "check": str, "scope": str, "containing": str}
+_OPTIONAL = frozenset({"scope", "containing"})
 
 
 @dataclass(frozen=True)
@@ -130,55 +138,40 @@ def parse_binary(text: str, name: str) -> tuple[BinaryRule, ...]:
     return tuple(_binary(row, where) for row, where in rows(text, name, "binary"))
 
 
-def _check(row: Mapping[str, Any], kind: type[KeepRule | BinaryRule], where: str) -> None:
-    """Refuse a row without what every kind of rule states."""
-    known = {one.name for one in fields(kind)}
-    needed = known - _OPTIONAL
-    if wrong := sorted((needed - set(row)) | (set(row) - known)):
-        raise malformed(where, f"missing or unknown key {wrong[0]!r}")
-    if row["distribution"] != canonicalize_name(row["distribution"]):
-        raise malformed(where, f"{row['distribution']!r} is not normalised")
-    if not str(row["evidence"]).startswith("https://"):
-        raise malformed(where, "the evidence is no link")
-
-
 def _binary(row: Mapping[str, Any], where: str) -> BinaryRule:
-    _check(row, BinaryRule, where)
-    if isinstance(row["checked"], str) or not row["paths"]:
-        raise malformed(where, "paths and checked are lists, and paths is not empty")
-    try:
-        return BinaryRule(
-            distribution=str(row["distribution"]),
-            versions=SpecifierSet(row["versions"]),
-            paths=Patterns(row["paths"]),
-            reason=str(row["reason"]),
-            evidence=str(row["evidence"]),
-            checked=tuple(row["checked"]),
-        )
-    except (InvalidSpecifier, SlimError, TypeError) as error:
-        raise malformed(where, str(error)) from error
+    check_row(row, _BINARY, frozenset(), where)
+    return BinaryRule(**_common(row, where))
 
 
 def _rule(row: Mapping[str, Any], where: str) -> KeepRule:
-    _check(row, KeepRule, where)
-    if isinstance(row["passes"], str) or isinstance(row["checked"], str) or not row["passes"]:
-        raise malformed(where, "passes and checked are lists, and passes is not empty")
+    check_row(row, _KEEP, _OPTIONAL, where)
+    if not row["passes"]:
+        raise malformed(where, "passes is empty")
     if row.get("scope", "own") not in ("own", "user"):
         raise malformed(where, "scope is neither own nor user")
-    if not row.get("check"):
-        raise malformed(where, "check is missing: no rule without what shows its need")
+    if not row["check"]:
+        raise malformed(where, "check is empty: no rule without what shows its need")
+    return KeepRule(
+        **_common(row, where),
+        passes=tuple(row["passes"]),
+        check=row["check"],
+        scope=row.get("scope", "own"),
+        containing=row.get("containing", ""),
+    )
+
+
+def _common(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return what both kinds of rules state."""
+    if not row["paths"]:
+        raise malformed(where, "paths is empty")
     try:
-        return KeepRule(
-            distribution=str(row["distribution"]),
-            versions=SpecifierSet(row["versions"]),
-            paths=Patterns(row["paths"]),
-            passes=tuple(row["passes"]),
-            reason=str(row["reason"]),
-            evidence=str(row["evidence"]),
-            checked=tuple(row["checked"]),
-            check=str(row["check"]),
-            scope=row.get("scope", "own"),
-            containing=str(row.get("containing", "")),
-        )
-    except (InvalidSpecifier, SlimError, TypeError) as error:
+        return {
+            "distribution": row["distribution"],
+            "versions": SpecifierSet(row["versions"]),
+            "paths": Patterns(row["paths"]),
+            "reason": row["reason"],
+            "evidence": row["evidence"],
+            "checked": tuple(row["checked"]),
+        }
+    except (InvalidSpecifier, SlimError) as error:
         raise malformed(where, str(error)) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lambdaslim.passes.contract import Context
-from lambdaslim.passes.strip_tests import Search
+from lambdaslim.passes.directories import Directories
 from lambdaslim.pruning import Pruning
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 
@@ -33,10 +33,10 @@ class StripDocumentation:
         for decision in Pruning(tree, context.distributions, rules).decisions():
             taken.update([decision.path] if isinstance(decision, Remove) else [])
             yield decision
-        found = Search(tree, context, _NAMES, top=True)
-        kept = {d: why for d in found.directories if (why := found.whole_payload(d))}
+        found = Directories(tree, context, _NAMES, top=True)
+        kept = {d: why for d in found.files if (why := found.whole_payload(d))}
         kept |= found.needed(kept)
-        for directory, files in found.directories.items():
+        for directory, files in found.files.items():
             if directory in kept:
                 yield Keep(directory, kept[directory])
             else:

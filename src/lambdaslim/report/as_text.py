@@ -171,6 +171,7 @@ def _written(outcome: Outcome) -> Iterator[str]:
             what = f"{count:,} removed sources, for `lambdaslim traceback`"
             yield f"wrote {printable(outcome.companion)} ({what})"
     if package.sha256:
+        yield f"compressor      {package.compressor}"
         yield f"sha256          {package.sha256}"
         yield f"CodeSha256      {package.code_sha256}"
     yield f"content digest  {package.content_digest}"

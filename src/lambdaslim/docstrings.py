@@ -1,8 +1,7 @@
-"""Blanks docstrings of sources in the target's interpreter: reads jobs on stdin, answers on stdout.
+"""Blanks docstrings of a source, as the parser of the running interpreter sees them.
 
-This file is run as a script by CPython 3.8 to 3.15, so it is written for the oldest of them, and
-imports nothing of lambdaslim. Its jobs and answers are those of `compile_worker`: an answer is a
-source, or a message if it is not to be changed.
+This file is loaded by the compiling worker in CPython 3.8 to 3.15, so it is written for the oldest
+of them, and imports nothing of lambdaslim.
 
 A docstring that stands alone on its lines becomes as many empty lines, so every other line keeps
 its number. Nothing but that statement is on these lines, and a suite from whose lines one whole
@@ -12,10 +11,7 @@ statement is missing, or is `pass`, parses to the same tree without it.
 from __future__ import annotations
 
 import ast
-import gc
 import re
-import struct
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +47,7 @@ INDIFFERENT = {
 }
 
 
-class Unchanged(Exception):  # noqa: N818 - no error: the answer that a source stays as it is
+class Unchanged(ValueError):  # noqa: N818 - no error: the answer that a source stays as it is
     """There is nothing to blank, or it is not certain that it can be."""
 
 
@@ -128,27 +124,3 @@ def is_text(statement: ast.stmt) -> bool:
     """Tell whether a statement is nothing but a string."""
     value = statement.value if isinstance(statement, ast.Expr) else None
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
-
-
-def main() -> None:
-    """Answer jobs until stdin ends."""
-    everywhere = sys.argv[1] == "everywhere"
-    gc.disable()
-    jobs, answers = sys.stdin.buffer, sys.stdout.buffer
-    while True:
-        head = jobs.read(8)
-        if not head:
-            return
-        name_size, source_size = struct.unpack("<II", head)
-        jobs.read(name_size)
-        source = jobs.read(source_size)
-        try:
-            kind, answer = b"\x01", stripped(source, everywhere)
-        except (Unchanged, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            kind, answer = b"\x00", str(error).encode("utf-8", "backslashreplace")
-        answers.write(kind + struct.pack("<I", len(answer)) + answer)
-        answers.flush()
-
-
-if __name__ == "__main__":
-    main()

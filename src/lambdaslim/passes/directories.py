@@ -1,0 +1,164 @@
+"""Finds directories that distributions installed under some names, and who mentions them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from lambdaslim import imports, tokens
+from lambdaslim.cache import code_version
+from lambdaslim.passes.contract import Context
+from lambdaslim.readings import digest_of
+from lambdaslim.tree import Tree
+
+_IMPORT = re.compile(rb"\bimport\b")
+# Bytes after an "import" in which its names are looked for; real ones take fewer.
+_REACH = 4_000
+_READ = (".py", ".pyc", ".so", ".pth", "/entry_points.txt")
+_AROUND = re.compile(r"(?:^|/)(?:[^/]+\.(?:dist|egg)-info|__pycache__)/")
+# pytest loads these by itself, and only when it runs tests.
+_PYTEST_ONLY = "conftest.py"
+
+
+class Directories:
+    """Finds the directories of some names, of recorded distributions, and who mentions them."""
+
+    def __init__(
+        self, tree: Tree, context: Context, names: frozenset[str], *, top: bool = False
+    ) -> None:
+        """Find directories of one of `names`, at any depth or only where `top` distributions are.
+
+        `files` has the recorded files of each.
+        """
+        self.tree = tree
+        self.context = context
+        self._glance = _Glance(names)
+        self.owners_of = context.distributions.owners_of
+        self.files: dict[str, tuple[str, ...]] = {}
+        for directory in sorted(d for d in tree.directories if d.rpartition("/")[2] in names):
+            inside = any(directory.startswith(f"{outer}/") for outer in self.files)
+            owned = tuple(path for path in tree.under(directory) if self._is_recorded(path))
+            deep = top and owned and directory.rpartition("/")[0] != self._root(owned[0])
+            if owned and not inside and not deep:
+                self.files[directory] = owned
+        self._all_files = self._payload(tree)
+        self._dotted: dict[str, list[str]] = {}
+        for directory in self.files:
+            self._dotted.setdefault(self._module(directory), []).append(directory)
+        self._asked = digest_of(self._dotted)
+
+    def names(self, path: str) -> frozenset[str]:
+        """Return the names of the distributions that own a file."""
+        return frozenset(owner.name for owner in self.owners_of(path))
+
+    def owners(self, directories: Iterable[str]) -> frozenset[str]:
+        """Return the names of the distributions that own some of the found directories."""
+        paths = (path for one in directories for path in self.files[one])
+        return frozenset(name for path in paths for name in self.names(path))
+
+    def _is_recorded(self, path: str) -> bool:
+        """Tell whether a RECORD proves that a distribution installed the file.
+
+        Without one, owned files are found by name, and the user's own tests may be among them.
+        """
+        return any(owner.recorded for owner in self.owners_of(path))
+
+    def _root(self, path: str) -> str:
+        owner = self.context.distributions.owner(path)
+        return owner.root if owner else ""
+
+    def _module(self, directory: str) -> str:
+        root = self._root(self.files[directory][0])
+        return directory.removeprefix(f"{root}/" if root else "").replace("/", ".")
+
+    def whole_payload(self, directory: str) -> str | None:
+        """Return why a directory is all that a distribution has, if it is."""
+        mine = self._payload(self.files[directory])
+        for name, files in mine.items():
+            if files == self._all_files[name]:
+                return f"{name} holds nothing else"
+        return None
+
+    def _payload(self, paths: Iterable[str]) -> Counter[str]:
+        """Count the files per distribution that are neither metadata nor caches."""
+        payload = (path for path in paths if not _AROUND.search(path))
+        return Counter(owner.name for path in payload for owner in self.owners_of(path))
+
+    def needed(self, kept: Iterable[str], gone: frozenset[str] = frozenset()) -> dict[str, str]:
+        """Return the directories that files outside of removed ones mention, with the reason.
+
+        `gone` are other files that are removed.
+        What a kept directory's own files mention is needed too, so this goes on until no more is.
+        """
+        removed = set(self.files) - set(kept)
+        found: dict[str, str] = {}
+        unread = [path for path in self._outside(removed) if path not in gone]
+        while unread and removed:
+            new: dict[str, str] = {}
+            for directory, why in (pair for path in unread for pair in self._mentions(path)):
+                if directory in removed:
+                    new.setdefault(directory, why)
+            removed -= set(new)
+            found |= new
+            unread = [path for d in new for path in self.tree.under(d)]
+        return found
+
+    def _outside(self, removed: set[str]) -> list[str]:
+        """Return the files that stay, the user's own ones in the directories included."""
+        below = {path for directory in removed for path in self.files[directory]}
+        kept = {path for path in below if self.context.keep.match(path)}
+        return [path for path in self.tree if path not in below or path in kept]
+
+    def _mentions(self, path: str) -> Iterator[tuple[str, str]]:
+        if not f"/{path}".endswith(_READ) or f"/{path}".endswith(f"/{_PYTEST_ONLY}"):
+            return
+        if "__pycache__" in path:
+            return
+        root = self._root(path)
+        name = path.removeprefix(f"{root}/" if root else "")
+        find = partial(self._mentioned, name)
+        by = f"{_code()} {name} {self._asked} {self._glance.names}"
+        for module in self.context.readings.texts("tests", self.tree[path], find, by=by):
+            for directory in self._dotted[module]:
+                yield directory, f"{path} imports or names {module}"
+
+    def _mentioned(self, path: str, data: bytes) -> list[str]:
+        if path.endswith(".py") and not self._glance(data):
+            return []
+        return sorted(imports.mentions(path, data, self._dotted))
+
+
+def _code() -> str:
+    return code_version(__file__, str(imports.__file__), str(tokens.__file__))
+
+
+class _Glance:
+    """A cheap first look: may a source mention a directory of one of some names?
+
+    Only one with a name in an import or after a dot or slash can, and parsing all others would take
+    most of the run.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = word = "|".join(sorted(names))
+        self._word = re.compile(rf"\b(?:{word})\b".encode())
+        self._named = re.compile(rf"[./](?:{word})\b|__all__|\bsubmodules\b|\bfromlist\b".encode())
+
+    def __call__(self, data: bytes) -> bool:
+        """Tell in linear time whether the source may."""
+        if not self._word.search(data):
+            return False
+        if self._named.search(data):
+            return True
+        end = 0
+        for found in _IMPORT.finditer(data):
+            # A relative import names what it imports from before, in the same line.
+            start = max(data.rfind(b"\n", 0, found.start()), found.start() - _REACH, end)
+            line = data.find(b"\n", found.end())
+            bracket = data[found.end() : found.end() + 2].lstrip().startswith((b"(", b"\\"))
+            end = found.end() + _REACH if bracket or line < 0 else line
+            if self._word.search(data, max(start, 0), end):
+                return True
+        return False
