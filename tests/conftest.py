@@ -12,6 +12,14 @@ from lambdaslim.staging import remove_tree
 from vendored import Vendor, small_tree
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the command that tests run away from the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAMBDASLIM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def vendored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Vendor:
     """Return a function from requirements to a directory with them installed, to be read only.

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from disk import environment, populate, posix_only
-from lambdaslim import bytecode, slim
+from lambdaslim import bytecode, commands, slim
 from lambdaslim.cache import Cache, code_version
 from lambdaslim.docstring_uses import DocstringUses
 from lambdaslim.readings import as_text, from_text
@@ -390,3 +390,29 @@ def test_pairs_come_back_from_text() -> None:
     assert from_text(Signs, as_text(signs)) == signs
     uses = DocstringUses(own=True, names=frozenset("ab"), handed=frozenset({("f", "")}))
     assert from_text(DocstringUses, as_text(uses)) == uses
+
+
+# Where the command keeps it
+
+
+@pytest.mark.parametrize(
+    ("platform", "names", "expected"),
+    [
+        ("linux", {"LAMBDASLIM_CACHE": "/a"}, "/a"),
+        ("linux", {"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/lambdaslim"),
+        ("linux", {"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/lambdaslim"),
+        ("darwin", {"HOME": "/h"}, "/h/Library/Caches/lambdaslim"),
+        ("win32", {"LOCALAPPDATA": "/l"}, "/l/lambdaslim/Cache"),
+        ("win32", {}, None),
+    ],
+)
+@posix_only
+def test_the_command_puts_it_where_the_system_has_caches(
+    platform: str, names: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LAMBDASLIM_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert commands._cache() == (None if expected is None else Path(expected))

@@ -296,7 +296,7 @@ def _cache() -> Path | None:
         return Path(named)
     if sys.platform == "win32":
         place = os.environ.get("LOCALAPPDATA")
-        return Path(place) / "lambdaslim" if place else None
+        return Path(place) / "lambdaslim" / "Cache" if place else None
     try:
         home = Path.home()
     except RuntimeError:  # a user without one, as in many containers

@@ -214,8 +214,8 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     if passes is not None:
         options.refuse_any()
         _refuse_choices(services, locales)
-    preset_ = partial(options.preset, services=services, locales=locales, compression=compression)
-    chosen = preset_(preset, target) if passes is None else tuple(passes)
+    choose = partial(options.preset, services=services, locales=locales, compression=compression)
+    chosen = choose(preset, target) if passes is None else tuple(passes)
     # The classic recipe is there to be compared with, so nothing may mend it.
     classic = passes is None and preset == "classic"
     pipeline = Pipeline(
@@ -250,11 +250,21 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
             fit = fitting(result.after, distributions=result.distributions)
         progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
         asked = (offer, preset, passes) == (True, "safe", None)
-        find = partial(_offered, pipeline, result, partial(preset_, "small", target), skip)
+        find = partial(_offered, pipeline, result, partial(choose, "small", target), skip)
         with _meanwhile(find if asked else tuple) as offered:
             delivery = _Delivery(
-                *(target, result, beside, upload, fit, refusal, _root(pipeline), sources, proved),
-                *(compress, results, offered),
+                target=target,
+                result=result,
+                layers=beside,
+                upload=upload,
+                compatibility=fit,
+                refuses=refusal,
+                root=_root(pipeline),
+                companion=sources,
+                proved=proved,
+                compress=compress,
+                cache=results,
+                offers=offered,
             )
             return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
@@ -544,10 +554,14 @@ class _Delivery:
         )
         checked = (*self.result.findings, *self.compatibility, *checks, *_broken(self.proved))
         findings = tuple(dict.fromkeys(checked))
-        proof = self.proved.verification if self.proved else None
-        diagnosis = self.proved.diagnosis if self.proved else None
         return Slimmed(
-            *(self.target, self.result, package, self.layers, findings, proof, diagnosis),
+            target=self.target,
+            result=self.result,
+            package=package,
+            layers=self.layers,
+            findings=findings,
+            verification=self.proved.verification if self.proved else None,
+            diagnosis=self.proved.diagnosis if self.proved else None,
             offers=self.offers(),
         )
 
