@@ -38,6 +38,7 @@ from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.pipeline import Pipeline, Result
 from lambdaslim.proving import Diagnosis, Proved, prove
+from lambdaslim.readings import Readings
 from lambdaslim.scanner import StrPath, Symlinks, scan, scan_zip
 from lambdaslim.staging import recover, refuse_used
 from lambdaslim.target import Target
@@ -236,7 +237,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     beside = tuple(load(path) for path in layers)
     tree = scan(*directories, symlinks=symlinks)
     with _cache(cache, progress) as results:
-        pipeline = replace(pipeline, cache=results)
+        pipeline = replace(pipeline, readings=Readings(results))
         progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
         fitting = partial(check_compatibility, target=target, layers=beside, scanned=tree)
         result = pipeline.run(tree)

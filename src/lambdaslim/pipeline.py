@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lambdaslim.cache import Cache
 from lambdaslim.distributions import Distributions
 from lambdaslim.errors import PlanError
 from lambdaslim.findings import Finding
 from lambdaslim.knowledge import Knowledge
 from lambdaslim.passes.contract import Context, Pass
 from lambdaslim.patterns import Patterns
+from lambdaslim.readings import Readings
 from lambdaslim.tree import Add, Edit, Entry, Keep, Remove, Tree
 
 
@@ -80,7 +80,8 @@ class Pipeline:
         keep: gitignore patterns of what no pass may touch.
         knowledge: the keep-rules of distributions that are in force.
         hazards: whether passes look for code that needs what they would take away.
-        cache: keeps what passes compute from the bytes of files, for later runs.
+        readings: remembers what passes find in files, for runs over the same files, and in its
+            cache for later ones.
 
     Raises:
         PatternError: a malformed keep pattern.
@@ -96,7 +97,7 @@ class Pipeline:
     keep: Sequence[str] = ()
     knowledge: Knowledge = field(default_factory=Knowledge.bundled, repr=False)
     hazards: bool = True
-    cache: Cache = field(default_factory=lambda: Cache(None), repr=False, compare=False)
+    readings: Readings = field(default_factory=Readings, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the keep patterns."""
@@ -113,7 +114,7 @@ class Pipeline:
         """
         distributions = Distributions.read(tree)
         keep = Patterns(self.keep)
-        context = Context(distributions, self.knowledge, keep, self.hazards, self.cache)
+        context = Context(distributions, self.knowledge, keep, self.hazards, self.readings)
         run = _Run(context, tree)
         run.findings.extend(context.distributions.findings)
         for line in context.keep.unused(tree):

@@ -9,6 +9,7 @@ from functools import cached_property
 from lambdaslim import native
 from lambdaslim.distributions import Distribution, Distributions
 from lambdaslim.knowledge.prune import PruneRule
+from lambdaslim.readings import Readings
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 from lambdaslim.usage import Usage
 
@@ -40,11 +41,16 @@ class Pruning:
     """What the rules of one pass say about a tree."""
 
     def __init__(
-        self, tree: Tree, distributions: Distributions, rules: Iterable[PruneRule]
+        self,
+        tree: Tree,
+        distributions: Distributions,
+        rules: Iterable[PruneRule],
+        readings: Readings,
     ) -> None:
         """Find the files that the rules are about."""
         self._tree = tree
         self._distributions = distributions
+        self._readings = readings
         self._cases = tuple(self._found(tuple(rules)))
 
     def _found(self, rules: Sequence[PruneRule]) -> Iterator[_Case]:
@@ -88,7 +94,7 @@ class Pruning:
 
     @cached_property
     def _usage(self) -> Usage:
-        return Usage(self._tree, self._distributions)
+        return Usage(self._tree, self._distributions, self._readings)
 
     @cached_property
     def _mentions(self) -> dict[str, tuple[str, ...]]:

@@ -23,7 +23,7 @@ class Readings:
 
     def __init__(self, cache: Cache | None = None) -> None:
         """Take what earlier runs have read from `cache`."""
-        self._cache = cache or Cache(None)
+        self.cache = cache or Cache(None)
         self._digests: dict[Entry, str] = {}
         self._signs: dict[Entry, Signs] = {}
 
@@ -42,18 +42,18 @@ class Readings:
         Raises:
             ChangedError: the file changed since the scan.
         """
-        if not self._cache:
+        if not self.cache:
             return tuple(find(entry.read()))
         data = None
         if entry not in self._digests:
             data = entry.read()
             self._digests[entry] = hashlib.sha256(data).hexdigest()
         key = f"{self._digests[entry]} {by}"
-        known = self._cache.get(kind, key)
+        known = self.cache.get(kind, key)
         if known is not None:
             return tuple(json.loads(known))
         found = tuple(find(entry.read() if data is None else data))
-        self._cache.put(kind, key, json.dumps(found).encode())
+        self.cache.put(kind, key, json.dumps(found).encode())
         return found
 
     def signs(self, entry: Entry) -> Signs:

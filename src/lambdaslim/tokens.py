@@ -14,23 +14,28 @@ from importlib.util import decode_source
 OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
 
 STRING, NAME, NEWLINE = "string", "name", "newline"
-_SPACE, _OTHER = "space", "other"
-# A string that does not end goes on to the end of its line, or of the file.
+_OTHER, _END = "other", ""
+# A string that does not end goes on to the end of its line, or of the file. Space and comments go
+# before a token, so that there are fewer matches, and names come first, since most tokens are.
 _TOKEN = re.compile(
     r"""
-    (?P<space> [ \t\f\0]+ | \\\r?\n | \#[^\r\n]* )
-    | (?P<string> [A-Za-z]{0,2} (?:
-        \"{3} (?: [^"\\] | \\. | \"(?!"") )*+ (?: \"{3} | \Z | \\ )
-        | '{3} (?: [^'\\] | \\. | '(?!'') )*+ (?: '{3} | \Z | \\ )
-        | " (?: [^"\\\r\n] | \\. )*+ "?
-        | ' (?: [^'\\\r\n] | \\. )*+ '?
-    ) )
-    | (?P<name> [^\W\d]\w* )
-    | (?P<newline> \r\n? | \n )
-    | (?P<other> \+= | . )
+    (?: [ \t\f\0]+ | \\\r?\n | \#[^\r\n]* )*+
+    (?: ([^\W\d]\w*+ (?! ["'] ))
+    | ([A-Za-z]{0,2} (?:
+        \"{3} (?: [^"\\]++ | \\. | \"(?!"") )*+ (?: \"{3} | \Z | \\ )
+        | '{3} (?: [^'\\]++ | \\. | '(?!'') )*+ (?: '{3} | \Z | \\ )
+        | " (?: [^"\\\r\n]++ | \\. )*+ "?
+        | ' (?: [^'\\\r\n]++ | \\. )*+ '?
+    ))
+    | ([^\W\d]\w*)
+    | (\r\n? | \n)
+    | (\+= | .)
+    | \Z )
     """,
     re.VERBOSE | re.DOTALL,
 )
+# By the number of the group; a name right before a quote may be the prefix of a string.
+_KINDS = (_END, NAME, STRING, NAME, NEWLINE, _OTHER)
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
@@ -41,15 +46,14 @@ def tokens(text: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     depth = 0
     for match in _TOKEN.finditer(text):
-        kind, token = match.lastgroup or "", match[0]
-        if kind == _SPACE:
-            continue
+        group = match.lastindex or 0
+        kind, token = _KINDS[group], match[group]
         if kind == _OTHER:
             if token in OPENING:
                 depth += 1
             elif token in CLOSING and depth:
                 depth -= 1
-        elif kind == NEWLINE and depth:  # a line goes on as long as a bracket is open
+        elif kind == _END or (kind == NEWLINE and depth):  # a line goes on within brackets
             continue
         found.append((kind, token))
     return found

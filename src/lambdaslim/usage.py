@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from posixpath import splitext
 
-from lambdaslim.calls import handed, literals, words
+from lambdaslim import calls, tokens
+from lambdaslim.cache import code_version
 from lambdaslim.distributions import Distributions
 from lambdaslim.knowledge.prune import ChoiceRule
-from lambdaslim.tree import Entry, Tree
+from lambdaslim.readings import Readings, digest_of
+from lambdaslim.tree import Tree
 
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _COMPILED = (".pyc", ".so", ".pyd")
@@ -37,10 +40,11 @@ class Usage:
     Each look reads what it needs, so ask for all names at once.
     """
 
-    def __init__(self, tree: Tree, distributions: Distributions) -> None:
-        """Prepare to look at `tree`."""
+    def __init__(self, tree: Tree, distributions: Distributions, readings: Readings) -> None:
+        """Prepare to look at `tree`; `readings` remembers what files name."""
         self._tree = tree
         self._distributions = distributions
+        self._readings = readings
 
     @cached_property
     def own(self) -> tuple[str, ...]:
@@ -69,8 +73,11 @@ class Usage:
         """
         parts = {name: tuple(part.encode() for part in name.split(".")) for name in names}
         found: dict[str, list[str]] = {name: [] for name in parts}
+        asked = digest_of(parts)
         for path in self._readable() if parts else ():
-            for name in _named(self._tree[path], parts):
+            find = partial(_named, path, names=parts)
+            by = f"{_code()} {splitext(path)[1]} {asked}"
+            for name in self._readings.texts("names", self._tree[path], find, by=by):
                 found[name].append(path)
         return {name: tuple(paths) for name, paths in found.items()}
 
@@ -97,24 +104,24 @@ class Usage:
             if lists := [name for name in rule.lists if name.encode() in data]:
                 return Unknown(f"{path} names {lists[0]}")
             concerned = not rule.modules or any(one.encode() in data for one in rule.modules)
-            for name in handed(data, rule.calls, rule.keyword) if concerned else ():
+            for name in calls.handed(data, rule.calls, rule.keyword) if concerned else ():
                 if name is None:
-                    calls = " or ".join(sorted(rule.calls))
-                    return Unknown(f"{path} calls {calls} with a name that is not written there")
+                    named = " or ".join(sorted(rule.calls))
+                    return Unknown(f"{path} calls {named} with a name that is not written there")
                 used.add(name)
         if not used:
             return Unknown(f"your code calls none of {', '.join(sorted(rule.calls))}")
-        read = {path: literals(self._tree[path].read()) for path in sources}
+        read = {path: calls.literals(self._tree[path].read()) for path in sources}
         for paths in self._beside(rule):
             if compiled := [path for path in paths if path.endswith(".pyc")]:
                 return Unknown(f"{compiled[0]} is compiled, and cannot be read")
-            read |= {path: literals(self._tree[path].read()) for path in paths}
+            read |= {path: calls.literals(self._tree[path].read()) for path in paths}
         return frozenset(used.union(*read.values()).intersection(keys))
 
     def called(self, rule: ChoiceRule, keys: Collection[str]) -> frozenset[str]:
         """Return which of `keys` other distributions use by calls that name them."""
         found = (
-            handed(self._tree[path].read(), rule.calls, rule.keyword)
+            calls.handed(self._tree[path].read(), rule.calls, rule.keyword)
             for paths in self._beside(rule)
             for path in paths
             if path.endswith(".py")
@@ -139,16 +146,19 @@ class Usage:
                 yield paths
 
 
-def _named(entry: Entry, names: Mapping[str, tuple[bytes, ...]]) -> Iterator[str]:
-    data = entry.read()
+def _code() -> str:
+    return code_version(__file__, str(calls.__file__), str(tokens.__file__))
+
+
+def _named(path: str, data: bytes, names: Mapping[str, tuple[bytes, ...]]) -> Iterator[str]:
     near = [name for name, parts in names.items() if all(part in data for part in parts)]
-    if not near or entry.path.endswith(".pyc"):
+    if not near or path.endswith(".pyc"):
         yield from near
-    elif entry.path.endswith((".so", ".pyd")):
+    elif path.endswith((".so", ".pyd")):
         yield from (name for name in near if _in_native(data, name, names[name]))
     else:
-        source = entry.path.endswith(".py")
-        held = {one.encode() for one in words(data)} if source else set(_WORD.findall(data))
+        source = path.endswith(".py")
+        held = {one.encode() for one in calls.words(data)} if source else set(_WORD.findall(data))
         yield from (name for name in near if held.issuperset(names[name]))
 
 

@@ -25,7 +25,7 @@ class Context:
         knowledge: the keep-rules in force.
         hazards: whether passes look for code that needs what they would take away, see
             `lambdaslim.hazards`.
-        cache: keeps what is costly to compute from the bytes of files, for later runs.
+        readings: what was found in single files, by their content.
         keep: the user's keep patterns. The pipeline enforces them; a pass looks at them only if
             what stays has consequences for other files.
     """
@@ -34,12 +34,12 @@ class Context:
     knowledge: Knowledge = field(default_factory=Knowledge.bundled)
     keep: Patterns = field(default_factory=lambda: Patterns(()))
     hazards: bool = True
-    cache: Cache = field(default_factory=lambda: Cache(None), repr=False, compare=False)
+    readings: Readings = field(default_factory=Readings, repr=False, compare=False)
 
-    @cached_property
-    def readings(self) -> Readings:
-        """What was found in single files, by their content."""
-        return Readings(self.cache)
+    @property
+    def cache(self) -> Cache:
+        """Keeps what is costly to compute from the bytes of files, for later runs."""
+        return self.readings.cache
 
     def scan(self, tree: Tree) -> Hazards | None:
         """Return what code of `tree` needs, None if nobody wants to know."""

@@ -57,13 +57,15 @@ class PruneData:
         taken: set[str] = set()
         if self.rules:
             rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
-            for decision in Pruning(tree, context.distributions, rules).decisions():
+            for decision in Pruning(
+                tree, context.distributions, rules, context.readings
+            ).decisions():
                 taken.update([decision.path] if isinstance(decision, Remove) else [])
                 yield decision
         choices = list(_choices(tree, context, taken))
         self._demand_known(choices)
         yield from self._vain(choices)
-        usage = Usage(tree, context.distributions)
+        usage = Usage(tree, context.distributions, context.readings)
         for choice in choices:
             yield from self._chosen(choice, usage)
 

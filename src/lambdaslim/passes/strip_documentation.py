@@ -30,7 +30,7 @@ class StripDocumentation:
         """Yield removals, and a `Keep` per directory or rule that does not go."""
         rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
         taken: set[str] = set()
-        for decision in Pruning(tree, context.distributions, rules).decisions():
+        for decision in Pruning(tree, context.distributions, rules, context.readings).decisions():
             taken.update([decision.path] if isinstance(decision, Remove) else [])
             yield decision
         found = Directories(tree, context, _NAMES, top=True)

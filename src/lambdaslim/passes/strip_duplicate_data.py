@@ -45,7 +45,7 @@ class StripDuplicateData:
         mine = (rule for rule in context.knowledge.prune if rule.by == self.name)
         rules = tuple(mine) if self.rules else ()
         taken: set[str] = set()
-        for decision in Pruning(tree, context.distributions, rules).decisions():
+        for decision in Pruning(tree, context.distributions, rules, context.readings).decisions():
             taken.update([decision.path] if isinstance(decision, Remove) else [])
             yield decision
         spare = [(copy, kept) for copy, kept in _copies(tree, context) if copy.path not in taken]

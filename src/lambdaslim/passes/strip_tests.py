@@ -32,7 +32,7 @@ class StripTests:
         found = Directories(tree, context, _NAMES)
         forbidden = {d: why for d in found.files if (why := self._forbidden(d, found, context))}
         rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
-        by_rule = tuple(Pruning(tree, context.distributions, rules).decisions())
+        by_rule = tuple(Pruning(tree, context.distributions, rules, context.readings).decisions())
         gone = self._gone(by_rule, tree, context)
         # Tests that stay may import what the rules are about.
         staying = found.owners(forbidden | found.needed(forbidden, gone))
