@@ -328,7 +328,8 @@ def test_what_small_would_save_is_offered_per_pass(source: Path, tmp_path: Path)
     saved = {one.pass_name: one.saved for one in plan.offers}
     own = {change.pass_name for change in plan.result.changes}
     assert not own & set(saved)
-    assert saved["strip-docstrings"] == len('"""Say what it does."""') - len("pass")
+    assert saved["strip-docstrings"] == len('    """Say what it does."""')
+    assert [one.pass_name for one in plan.offers if one.estimated] == ["strip-docstrings"]
     assert not slim(source, tmp_path / "a.zip", dry_run=True).offers
     assert not slim(source, tmp_path / "a.zip", preset="small", dry_run=True, offer=True).offers
 

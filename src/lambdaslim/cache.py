@@ -14,7 +14,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -78,6 +78,7 @@ class Cache:
         self._pending: dict[bytes, bytes] = {}
         self._waiting = 0
         self._touched: list[bytes] = []
+        self._making: dict[bytes, threading.Lock] = {}
         self._run = 0
         self._file: Path | None = None
         self._connection: sqlite3.Connection | None = None
@@ -134,6 +135,27 @@ class Cache:
             self._waiting += len(data)
             if self._waiting > _FLUSH or len(self._pending) > _MOST_PENDING:
                 self._flush()
+
+    def once(self, kind: str, key: str, make: Callable[[], bytes]) -> bytes:
+        """Return what is under a key, or else what `make` returns, which is put there.
+
+        Threads that ask for the same at once wait for the first one.
+        """
+        if not self:
+            return make()
+        name = _name(kind, key)
+        with self._lock:
+            making = self._making.setdefault(name, threading.Lock())
+        try:
+            with making:
+                known = self.get(kind, key)
+                if known is None:
+                    known = make()
+                    self.put(kind, key, known)
+                return known
+        finally:
+            with self._lock:
+                self._making.pop(name, None)
 
     def close(self) -> None:
         """Write what is pending, and let go of the file; afterwards nothing is found or kept."""

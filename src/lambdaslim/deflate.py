@@ -60,15 +60,14 @@ def pack_entry(entry: Entry, compress: Compressor, cache: Cache | None = None) -
 
 def _compressed(data: bytes, digest: str, compress: Compressor, cache: Cache | None) -> bytes:
     """Return the deflate stream, b"" if it is no smaller than the data."""
-    cache = cache if len(data) >= _WORTH else None
-    key = f"{digest} {compress.name}"
-    if cache and (known := cache.get("deflate", key)) is not None:
-        return known
-    payload = compress(data)
-    payload = payload if len(payload) < len(data) else b""
-    if cache:
-        cache.put("deflate", key, payload)
-    return payload
+
+    def make() -> bytes:
+        payload = compress(data)
+        return payload if len(payload) < len(data) else b""
+
+    if not cache or len(data) < _WORTH:
+        return make()
+    return cache.once("deflate", f"{digest} {compress.name}", make)
 
 
 def pack_all(

@@ -17,6 +17,10 @@ from lambdaslim.tokens import CLOSING, NAME, NEWLINE, OPENING, STRING, decoded, 
 
 _DOC = "__doc__"
 _GETDOC = "getdoc"
+_GETATTR = "getattr"
+# Names that lead to a docstring, and words after which a function, a class or an import is named.
+_MEANT = {_DOC, _GETDOC, _GETATTR}
+_INTRODUCE = {"def", "class", "import", "as", ",", "("}
 _MAY_USE = re.compile(rb"__doc__|\bgetdoc\b|[dD]ocstring")
 # After an expression: it is asked whether it is there.
 _TESTS_AFTER = {"is", "or", "and", "if"}
@@ -101,6 +105,7 @@ class _Reading:
     partner: dict[int, int] = field(default_factory=dict)
     defs: list[int] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
+    meant: list[int] = field(default_factory=list)
     places: dict[str, list[int]] = field(default_factory=dict)
 
     def uses(self) -> DocstringUses:
@@ -132,37 +137,40 @@ class _Reading:
         return self.found[place][1] if 0 <= place < len(self.found) else ""
 
     def _prepare(self) -> None:
-        """Find functions, names, the partners of brackets, and the innermost one at each token."""
-        stack: list[int] = []
+        """Find functions, the partners of brackets, and the innermost one at each token.
+
+        Most of the time that a source takes is spent here, so this looks at each token once.
+        """
+        stack = [-1]
+        before = ""
         for place, (kind, text) in enumerate(self.found):
-            self.opened.append(stack[-1] if stack else -1)
+            self.opened.append(stack[-1])
             if kind == NAME:
-                self.places.setdefault(text, []).append(place)
-            if kind == NAME and text == "def":
-                self.defs.append(place)
-            if kind == NAME and (
-                self._text(place - 1) in ("def", "class") or self._imported(place)
-            ):
-                self.known.add(text)
-            if kind in (STRING, NAME):
-                continue
-            if text in OPENING:
-                stack.append(place)
-            elif text in CLOSING and stack:
-                start = stack.pop()
-                self.partner[start], self.partner[place] = place, start
+                if text == "def":
+                    self.defs.append(place)
+                elif text in _MEANT:
+                    self.meant.append(place)
+                if before in _INTRODUCE and (before in ("def", "class") or self._imported(place)):
+                    self.known.add(text)
+            elif kind != STRING:
+                if text in OPENING:
+                    stack.append(place)
+                elif text in CLOSING and len(stack) > 1:
+                    start = stack.pop()
+                    self.partner[start], self.partner[place] = place, start
+            before = text
 
     def _expressions(self) -> Iterator[_Expression]:
         """Yield x.__doc__, getattr(x, "__doc__"), and getdoc(x)."""
-        for place, (kind, text) in enumerate(self.found):
-            call = self._text(place + 1) == "("
-            if kind == NAME and text == _DOC:
+        for place in self.meant:
+            text, call = self._text(place), self._text(place + 1) == "("
+            if text == _DOC:
                 start = self._start(place)
                 yield self._expression(start, place + 1, start, place - 1)
-            elif kind == NAME and text == _GETDOC and call and self._text(place - 1) != "def":
+            elif text == _GETDOC and call and self._text(place - 1) != "def":
                 end = self.partner.get(place + 1, place + 1)
                 yield self._expression(self._start(place), end + 1, place + 2, end)
-            elif kind == NAME and text == "getattr" and call:
+            elif text == _GETATTR and call:
                 end = self.partner.get(place + 1, place + 1)
                 if any(one[1][1:-1] == _DOC for one in self.found[place + 2 : end]):
                     yield self._expression(self._start(place), end + 1, place + 2, end)
@@ -190,10 +198,18 @@ class _Reading:
         if not (alone and whole and first and name.isidentifier() and name != _DOC):
             return
         last = next(iter(self.defs[bisect_left(self.defs, one.end) :]), len(self.found))
-        places = self.places[name]
+        places = self._places_of(name)
         for place in places[bisect_left(places, one.end) : bisect_left(places, last)]:
             if self._text(place - 1) != ".":
                 yield _Expression(place, place + 1, (name,), one.owner or (_DOC,))
+
+    def _places_of(self, name: str) -> list[int]:
+        """Return where a name stands; few sources ask, and all of their names are found at once."""
+        if not self.places:
+            for place, (kind, text) in enumerate(self.found):
+                if kind == NAME:
+                    self.places.setdefault(text, []).append(place)
+        return self.places[name]
 
     def _tests(self, one: _Expression) -> bool:
         """Tell whether it is asked whether a docstring is there."""
@@ -337,7 +353,9 @@ class _Reading:
     def _demands(self) -> bool:
         """Tell whether the message of an error speaks of docstrings."""
         for place, (kind, text) in enumerate(self.found):
-            if kind == STRING and not self._starts_line(place) and _DEMAND.search(text):
+            if kind != STRING or "DOCSTRING" not in text.upper() or self._starts_line(place):
+                continue
+            if _DEMAND.search(text):
                 near = self.found[max(place - _RAISED, 0) : place + _RAISED]
                 if any(one == (NAME, "raise") for one in near):
                     return True

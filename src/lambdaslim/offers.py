@@ -6,7 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from lambdaslim.passes import Pass, PromoteBytecode, StripBytecode, StripMetadata
+from lambdaslim.passes import (
+    Pass,
+    PromoteBytecode,
+    StripBytecode,
+    StripDocstrings,
+    StripMetadata,
+)
 from lambdaslim.pipeline import Pipeline, Result
 from lambdaslim.tree import Tree
 
@@ -17,24 +23,37 @@ _MADE_OVER = {StripMetadata.name, PromoteBytecode.name, StripBytecode.name}
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a pass would save: bytes unzipped; those of sources where these become bytecode."""
+    """What a pass would save: bytes unzipped, of sources where these become bytecode.
+
+    `estimated` tells that they were not counted, since that would take longer than it is worth.
+    """
 
     pass_name: str
     saved: int
+    estimated: bool = False
 
 
 def offers(pipeline: Pipeline, result: Result, passes: Iterable[Pass]) -> tuple[Offer, ...]:
     """Return what each of `passes` that `pipeline` lacks would save beyond its `result`, in order.
 
+    What `StripDocstrings` would save is estimated.
+
     Raises:
         ChangedError: a file of the tree changed since the scan.
-        BytecodeError: the target's interpreter fails.
     """
     more = tuple(one for one in passes if one not in pipeline.passes)
+    counted = tuple(one for one in more if not isinstance(one, StripDocstrings))
+    pruned = replace(pipeline, passes=counted).run(_remaining(result))
     saved: Counter[str] = Counter()
-    for change in replace(pipeline, passes=more).run(_remaining(result)).changes:
+    for change in pruned.changes:
         saved[change.pass_name] += change.saved
-    return tuple(Offer(one.name, saved[one.name]) for one in more)
+    context = pipeline.context(pruned.distributions)
+    return tuple(
+        Offer(one.name, one.estimate(pruned.after, context), estimated=True)
+        if isinstance(one, StripDocstrings)
+        else Offer(one.name, saved[one.name])
+        for one in more
+    )
 
 
 def _remaining(result: Result) -> Tree:

@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from lambdaslim import limits, presets
+from lambdaslim.ahead import compressing
 from lambdaslim.archive import (
     Package,
     measure_dir,
@@ -240,7 +241,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         pipeline = replace(pipeline, readings=Readings(results))
         progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
         fitting = partial(check_compatibility, target=target, layers=beside, scanned=tree)
-        result = pipeline.run(tree)
+        result = _run(pipeline, tree, output, compress)
         fit = fitting(result.after, distributions=result.distributions)
         proved = None
         # What cannot be loaded here or there needs no further proof.
@@ -268,6 +269,14 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
                 offers=offered,
             )
             return delivery.measured(output) if dry_run else delivery.to(output, directories)
+
+
+def _run(pipeline: Pipeline, tree: Tree, output: StrPath | None, compress: Compressor) -> Result:
+    """Run the passes, and meanwhile compress what they will hardly change, if there is a zip."""
+    zipped = output is not None and _is_zip(output)
+    cache = pipeline.readings.cache
+    with compressing(tree if zipped else Tree(), pipeline.passes, compress, cache):
+        return pipeline.run(tree)
 
 
 @contextmanager

@@ -104,6 +104,11 @@ class Pipeline:
         object.__setattr__(self, "passes", tuple(self.passes))
         object.__setattr__(self, "keep", Patterns(self.keep).lines)
 
+    def context(self, distributions: Distributions) -> Context:
+        """Return what the passes are told about a tree with these distributions."""
+        keep = Patterns(self.keep)
+        return Context(distributions, self.knowledge, keep, self.hazards, self.readings)
+
     def run(self, tree: Tree) -> Result:
         """Apply every pass in turn; nothing on disk is changed.
 
@@ -112,9 +117,7 @@ class Pipeline:
             ChangedError: a file of the tree changed since the scan.
             BytecodeError: the target's interpreter fails.
         """
-        distributions = Distributions.read(tree)
-        keep = Patterns(self.keep)
-        context = Context(distributions, self.knowledge, keep, self.hazards, self.readings)
+        context = self.context(Distributions.read(tree))
         run = _Run(context, tree)
         run.findings.extend(context.distributions.findings)
         for line in context.keep.unused(tree):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from lambdaslim.bytecode import Source, blank_docstrings
-from lambdaslim.interpreters import find
+from lambdaslim.docstring_sizes import docstring_bytes
+from lambdaslim.interpreters import Interpreter, find
 from lambdaslim.passes.contract import Context
 from lambdaslim.passes.promote_bytecode import importable, inside, is_script
 from lambdaslim.target import Target, parse_python
@@ -52,8 +53,7 @@ class StripDocstrings:
         Raises:
             BytecodeError: the target's interpreter cannot be run.
         """
-        runtime = Target.of("python{}.{}".format(*parse_python(self.python))).runtime
-        interpreter = find(runtime.python, runtime.magic, self.interpreter)
+        interpreter = self._found()
         if interpreter is None:
             return
         jobs = [Source(p, tree[p].read()) for p in tree if self._concerns(p, tree, context)]
@@ -64,6 +64,24 @@ class StripDocstrings:
         for path, data in made.items():
             new = Entry.of(path, data, executable=tree[path].executable)
             yield Replace(path, new, "docstrings that no code needs")
+
+    def estimate(self, tree: Tree, context: Context) -> int:
+        """Return about as many bytes as this would save; to parse all sources would take longer."""
+        if self._found() is None:
+            return 0
+        jobs = [Source(p, tree[p].read()) for p in tree if self._concerns(p, tree, context)]
+        kept = self._kept(jobs, tree, context)
+        return sum(
+            docstring_bytes(source.data, everywhere=self.everywhere)
+            for source in jobs
+            if source.path not in kept
+            and not context.keep.match(source.path)
+            and not context.rule(self.name, source.path, tree)
+        )
+
+    def _found(self) -> Interpreter | None:
+        runtime = Target.of("python{}.{}".format(*parse_python(self.python))).runtime
+        return find(runtime.python, runtime.magic, self.interpreter)
 
     def _concerns(self, path: str, tree: Tree, context: Context) -> bool:
         """Tell whether a file is a source of somebody else's, and neither a script nor data."""

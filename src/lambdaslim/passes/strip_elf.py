@@ -63,7 +63,7 @@ class StripElf:
             data = entry.read()
             if sizes[entry.size] > 1:
                 copies.setdefault(hashlib.sha256(data).hexdigest(), []).append(entry)
-            outcome = elfstrip.strip(data, close=self.holes == "close")
+            outcome = self._strip(data)
             del data  # one large file is in memory at a time
             holes[entry.path] = outcome.holes
             if checksum := _checksum(entry, tree):
@@ -71,9 +71,18 @@ class StripElf:
             elif outcome.left is not None:
                 yield Keep(entry.path, outcome.left)
             elif outcome.parts:
-                yield _smaller(entry, outcome.parts)
+                new = _smaller(entry, outcome.parts)
+                yield Replace(entry.path, new, "without what no loader reads")
         yield from _report_holes(holes)
         yield from _report_copies(copies.values())
+
+    def stripped(self, entry: Entry) -> Entry:
+        """Return a file as this pass leaves it, should nothing beside it be against that."""
+        outcome = self._strip(entry.read()) if _is_elf(entry) else None
+        return _smaller(entry, outcome.parts) if outcome and outcome.parts else entry
+
+    def _strip(self, data: bytes) -> elfstrip.Outcome:
+        return elfstrip.strip(data, close=self.holes == "close")
 
 
 def _is_elf(entry: Entry) -> bool:
@@ -82,10 +91,9 @@ def _is_elf(entry: Entry) -> bool:
     return entry.head(len(elf.MAGIC)) == elf.MAGIC
 
 
-def _smaller(entry: Entry, parts: tuple[elfstrip.Part, ...]) -> Replace:
+def _smaller(entry: Entry, parts: tuple[elfstrip.Part, ...]) -> Entry:
     content = Stripped(entry.content, parts)
-    new = replace(entry, size=content.size, content=content)
-    return Replace(entry.path, new, "without what no loader reads")
+    return replace(entry, size=content.size, content=content)
 
 
 def _checksum(entry: Entry, tree: Tree) -> str | None:

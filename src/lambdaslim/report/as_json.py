@@ -51,7 +51,10 @@ def to_json(outcome: Outcome) -> str:
                 }
                 for row in by_pass(result.changes)
             ],
-            "offers": [{"pass": one.pass_name, "saved": one.saved} for one in slimmed.offers],
+            "offers": [
+                {"pass": one.pass_name, "saved": one.saved, "estimated": one.estimated}
+                for one in slimmed.offers
+            ],
             "changes": [_change(change) for change in result.changes],
             "kept": [
                 {"pass": row.name, "reason": row.reason, "paths": list(row.paths)}

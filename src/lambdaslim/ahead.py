@@ -1,0 +1,65 @@
+"""Compresses large files while the passes still decide, since these leave a processor idle.
+
+What comes of it lies in the cache, where the writer looks anyway: nothing but time depends on it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from lambdaslim.cache import Cache
+from lambdaslim.compressors import Compressor
+from lambdaslim.deflate import pack_entry
+from lambdaslim.errors import SlimError
+from lambdaslim.passes import Pass, StripElf
+from lambdaslim.tree import Entry, Tree
+
+# Bytes from which a file is worth it.
+_LEAST = 64 * 1024
+
+
+@contextmanager
+def compressing(
+    tree: Tree, passes: Iterable[Pass], compress: Compressor, cache: Cache
+) -> Iterator[None]:
+    """Fill `cache` in a thread with compressed native files of `tree`, as `passes` will leave them.
+
+    Hardly a pass but `StripElf` changes these, and few remove one. The block's end stops it, after
+    the file at work. Without a cache, or with a single processor, nothing happens.
+    """
+    stop = threading.Event()
+    if cache and (os.cpu_count() or 1) > 1:
+        strip = next((one for one in passes if isinstance(one, StripElf)), None)
+        # The smallest first: the writer starts with the largest, so they do not meet.
+        found = sorted(filter(_worth, tree.values()), key=lambda entry: entry.size)
+        # Not waited for, even when the whole program ends.
+        threading.Thread(
+            target=_fill, args=(found, strip, compress, cache, stop), daemon=True
+        ).start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _worth(entry: Entry) -> bool:
+    return entry.size >= _LEAST and (entry.name.endswith(".so") or ".so." in entry.name)
+
+
+def _fill(
+    entries: Iterable[Entry],
+    strip: StripElf | None,
+    compress: Compressor,
+    cache: Cache,
+    stop: threading.Event,
+) -> None:
+    for entry in entries:
+        if stop.is_set():
+            return
+        try:
+            pack_entry(strip.stripped(entry) if strip else entry, compress, cache)
+        except (SlimError, MemoryError):  # the passes or the writer meet it too, and report it
+            return
