@@ -9,8 +9,9 @@ from dataclasses import fields
 from functools import cache
 from typing import TypeVar
 
-from lambdaslim import docstring_uses, imports, signs, tokens
+from lambdaslim import docstring_sizes, docstring_uses, imports, signs, tokens
 from lambdaslim.cache import Cache, code_version
+from lambdaslim.docstring_sizes import docstring_bytes
 from lambdaslim.docstring_uses import DocstringUses
 from lambdaslim.signs import Signs
 from lambdaslim.tree import Entry
@@ -71,6 +72,15 @@ class Readings:
         """Return what a source needs docstrings for."""
         found = self.texts("docstring-uses", entry, _docstring_uses_as_texts, by=_code())
         return from_text(DocstringUses, found[0]) if found else docstring_uses.NONE
+
+    def docstring_bytes(self, entry: Entry, *, everywhere: bool) -> int:
+        """Return about as many bytes of a source as are docstrings, see `docstring_sizes`."""
+
+        def find(data: bytes) -> Iterable[str]:
+            yield str(docstring_bytes(data, everywhere=everywhere))
+
+        by = f"{code_version(str(docstring_sizes.__file__))} {everywhere}"
+        return int(self.texts("docstring-bytes", entry, find, by=by)[0])
 
     def uses_docstrings(self, entry: Entry) -> bool:
         """Tell whether a source does more with docstrings than to have and to copy them."""

@@ -16,7 +16,10 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -59,6 +62,8 @@ _MADE_BY = 3 << 8 | _VERSION_2
 _JANUARY_1_1980 = 1 << 5 | 1
 _PLAIN, _EXECUTABLE = (stat.S_IFREG | 0o644) << 16, (stat.S_IFREG | 0o755) << 16
 _ZIP64_SHORT, _ZIP64_LONG = 0xFFFF, 0xFFFFFFFF
+_THREADS = 4
+_PART = 1 << 22  # bytes of members that a thread is given
 _PIECE = 1 << 18  # bytes of a member held in memory, on either side of the decompressor
 
 
@@ -143,25 +148,54 @@ def read_back(path: str | os.PathLike[str]) -> ReadBack:
         # Asked before opening, because opening a FIFO would wait for its writer.
         top.require("file", stat.S_ISREG(location.stat().st_mode), "it is no regular file")
         with location.open("rb") as file:
-            return _read(file, top.file)
+            records = _read_records(file, top.file)
+        return _checked(records, location)
     except OSError as error:
         raise top.broken("file", error.strerror or str(error)) from error
 
 
-def _read(file: BinaryIO, name: str) -> ReadBack:
+def _read_records(file: BinaryIO, name: str) -> list[_Record]:
     directory, count, end = _read_end(file, name)
     records = _read_directory(file, _Place(name, directory), count, end)
     _check_sequence(records, _Place(name, directory))
-    members = []
+    return records
+
+
+def _checked(records: list[_Record], location: Path) -> ReadBack:
+    """Check the members against their records, some in each of a few threads."""
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
+        several = pool.map(partial(_read_members, location), _parts(records))
+        # In order, so that the first fault of the file is the one that is raised.
+        members = tuple(chain.from_iterable(several))
     whole = hashlib.sha256()
+    for one in members:
+        whole.update(digest_line(one.path, one.sha256, executable=one.executable))
+    return ReadBack(members, whole.hexdigest())
+
+
+def _parts(records: list[_Record]) -> Iterator[list[_Record]]:
+    """Yield the records in runs that hold about as many bytes each."""
+    part: list[_Record] = []
+    size = 0
     for record in records:
-        _check_local(file, record)
-        content = _hash_content(file, record)
-        header, executable = record.header, record.header.external == _EXECUTABLE
-        whole.update(digest_line(record.path, content.hexdigest(), executable=executable))
-        sha256 = content.hexdigest()
-        members.append(Member(record.path, executable, header.size, header.compressed, sha256))
-    return ReadBack(tuple(members), whole.hexdigest())
+        part.append(record)
+        size += record.header.size
+        if size >= _PART:
+            yield part
+            part, size = [], 0
+    yield part
+
+
+def _read_members(location: Path, records: list[_Record]) -> list[Member]:
+    with location.open("rb") as file:
+        return [_read_member(file, record) for record in records]
+
+
+def _read_member(file: BinaryIO, record: _Record) -> Member:
+    _check_local(file, record)
+    content = _hash_content(file, record)
+    header, executable = record.header, record.header.external == _EXECUTABLE
+    return Member(record.path, executable, header.size, header.compressed, content.hexdigest())
 
 
 def _read_end(file: BinaryIO, name: str) -> tuple[int, int, int]:

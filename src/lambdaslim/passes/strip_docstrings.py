@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from lambdaslim.bytecode import Source, blank_docstrings
-from lambdaslim.docstring_sizes import docstring_bytes
 from lambdaslim.interpreters import Interpreter, find
 from lambdaslim.passes.contract import Context
 from lambdaslim.passes.promote_bytecode import importable, inside, is_script
@@ -56,10 +55,10 @@ class StripDocstrings:
         interpreter = self._found()
         if interpreter is None:
             return
-        jobs = [Source(p, tree[p].read()) for p in tree if self._concerns(p, tree, context)]
-        kept = self._kept(jobs, tree, context)
+        paths = [path for path in tree if self._concerns(path, tree, context)]
+        kept = self._kept(paths, tree, context)
         yield from (Keep(path, why) for path, why in kept.items())
-        jobs = [source for source in jobs if source.path not in kept]
+        jobs = [Source(path, tree[path].read()) for path in paths if path not in kept]
         made = blank_docstrings(jobs, interpreter, everywhere=self.everywhere, cache=context.cache)
         for path, data in made.items():
             new = Entry.of(path, data, executable=tree[path].executable)
@@ -69,14 +68,14 @@ class StripDocstrings:
         """Return about as many bytes as this would save; to parse all sources would take longer."""
         if self._found() is None:
             return 0
-        jobs = [Source(p, tree[p].read()) for p in tree if self._concerns(p, tree, context)]
-        kept = self._kept(jobs, tree, context)
+        paths = [path for path in tree if self._concerns(path, tree, context)]
+        kept = self._kept(paths, tree, context)
         return sum(
-            docstring_bytes(source.data, everywhere=self.everywhere)
-            for source in jobs
-            if source.path not in kept
-            and not context.keep.match(source.path)
-            and not context.rule(self.name, source.path, tree)
+            context.readings.docstring_bytes(tree[path], everywhere=self.everywhere)
+            for path in paths
+            if path not in kept
+            and not context.keep.match(path)
+            and not context.rule(self.name, path, tree)
         )
 
     def _found(self) -> Interpreter | None:
@@ -89,14 +88,14 @@ class StripDocstrings:
             return False
         return not is_script(path, context) and importable(inside(path, context), path, tree)
 
-    def _kept(self, sources: list[Source], tree: Tree, context: Context) -> dict[str, str]:
+    def _kept(self, paths: list[str], tree: Tree, context: Context) -> dict[str, str]:
         """Return the sources that stay as they are, with the reason."""
         hazards = context.scan(tree)
         needed = {**hazards.sources, **hazards.documented} if hazards else {}
         kept: dict[str, str] = {}
-        for source in sources:
-            if rule := context.rule(_BYTECODE, source.path, tree):
-                kept[source.path] = rule.why
-            elif source.path in needed:
-                kept[source.path] = needed[source.path]
+        for path in paths:
+            if rule := context.rule(_BYTECODE, path, tree):
+                kept[path] = rule.why
+            elif path in needed:
+                kept[path] = needed[path]
         return kept
