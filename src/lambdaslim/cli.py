@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import signal
@@ -18,6 +19,8 @@ from lambdaslim.errors import SlimError, UsageError, VendorError, printable
 _OK, _FAILED, _USAGE, _VENDORING = 0, 1, 2, 3
 # Of malloc.h: from how many places memory is taken.
 _ARENA_MAX = -8
+# Objects between two searches for cycles: reading sources makes millions, and no cycles.
+_SELDOM = 200_000
 _EXIT_CODES = """\
 exit codes:
   0  done
@@ -72,6 +75,7 @@ def _answer(given: argparse.Namespace) -> int:
         "runtimes": commands.list_runtimes,
     }[given.command]
     if given.command in ("pack", "slim"):
+        gc.set_threshold(_SELDOM)
         _share_memory()
         config.complete(given)
         if given.command == "pack" and given.runtime is None:

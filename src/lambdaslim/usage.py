@@ -151,7 +151,12 @@ def _code() -> str:
 
 
 def _named(path: str, data: bytes, names: Mapping[str, tuple[bytes, ...]]) -> Iterator[str]:
-    near = [name for name, parts in names.items() if all(part in data for part in parts)]
+    near = [
+        name
+        for name, parts in names.items()
+        # The last part is the rarest.
+        if parts[-1] in data and all(part in data for part in parts)
+    ]
     if not near or path.endswith(".pyc"):
         yield from near
     elif path.endswith((".so", ".pyd")):

@@ -18,6 +18,7 @@ from lambdaslim.tree import Tree
 _REACH = 4_000
 # Lists of modules whose names stand alone.
 _LISTS = (b"__all__", b"submodules", b"fromlist")
+_IN_NAMES, _QUOTES = {b".", b"/"}, {b"'", b'"'}
 _READ = (".py", ".pyc", ".so", ".pth", "/entry_points.txt")
 _AROUND = re.compile(r"(?:^|/)(?:[^/]+\.(?:dist|egg)-info|__pycache__)/")
 # pytest loads these by itself, and only when it runs tests.
@@ -139,8 +140,9 @@ def _code() -> str:
 class _Glance:
     """A cheap first look: may a source mention a directory of one of some names?
 
-    Only one with a name in an import or after a dot or slash can, and parsing all others would take
-    most of the run. Plain searches find the names, which regular expressions do much slower.
+    Only one with a name in an import, after a dot or slash, or in a list of names can, and parsing
+    all others would take most of the run. Plain searches find the names, which regular expressions
+    do much slower.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -152,9 +154,8 @@ class _Glance:
         places = sorted(place for word in self._words for place in _places(data, word))
         if not places:
             return False
-        if any(data[place - 1 : place] in (b".", b"/") for place in places):
-            return True
-        if any(word in data for word in _LISTS):
+        before = {data[place - 1 : place] for place in places}
+        if before & _IN_NAMES or (before & _QUOTES and any(word in data for word in _LISTS)):
             return True
         return any(_between(places, *ends) for ends in _imports(data))
 
