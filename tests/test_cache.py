@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -243,6 +244,33 @@ def test_threads_share_it(tmp_path: Path) -> None:
     with Cache(tmp_path) as cache, ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(3_000)))
     assert hits(tmp_path, 3_000) == 3_000
+
+
+def test_threads_that_ask_for_the_same_wait_for_the_first(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> bytes:
+        made.append(1)
+        time.sleep(0.05)
+        return b"data"
+
+    with Cache(tmp_path) as cache, ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(cache.once, "kind", "key", make) for _ in range(8)]
+        assert {one.result() for one in asked} == {b"data"}
+    assert len(made) == 1
+    with Cache(tmp_path) as cache:
+        assert cache.once("kind", "key", make) == b"data"
+    assert len(made) == 1
+
+
+def test_what_cannot_be_made_is_tried_by_the_next(tmp_path: Path) -> None:
+    def fail() -> bytes:
+        raise OSError
+
+    with Cache(tmp_path) as cache:
+        with pytest.raises(OSError):  # noqa: PT011 - nothing more to tell
+            cache.once("kind", "key", fail)
+        assert cache.once("kind", "key", lambda: b"data") == b"data"
 
 
 RUN = """

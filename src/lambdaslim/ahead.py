@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from lambdaslim.cache import Cache
 from lambdaslim.compressors import Compressor
@@ -36,9 +37,8 @@ def compressing(
         # The smallest first: the writer starts with the largest, so they do not meet.
         found = sorted(filter(_worth, tree.values()), key=lambda entry: entry.size)
         # Not waited for, even when the whole program ends.
-        threading.Thread(
-            target=_fill, args=(found, strip, compress, cache, stop), daemon=True
-        ).start()
+        work = partial(_fill, found, strip, compress, cache, stop)
+        threading.Thread(target=work, name="ahead", daemon=True).start()
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Finds directories that distributions installed under some names, and who mentions them."""
+"""Finds what distributions installed under some names, and who mentions it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,29 @@ _READ = (".py", ".pyc", ".so", ".pth", "/entry_points.txt")
 _AROUND = re.compile(r"(?:^|/)(?:[^/]+\.(?:dist|egg)-info|__pycache__)/")
 # pytest loads these by itself, and only when it runs tests.
 _PYTEST_ONLY = "conftest.py"
+_SUFFIX = ".py"
 
 
 class Directories:
     """Finds the directories of some names, of recorded distributions, and who mentions them."""
 
     def __init__(
-        self, tree: Tree, context: Context, names: frozenset[str], *, top: bool = False
+        self,
+        tree: Tree,
+        context: Context,
+        names: frozenset[str],
+        *,
+        modules: frozenset[str] = frozenset(),
+        top: bool = False,
     ) -> None:
         """Find directories of one of `names`, at any depth or only where `top` distributions are.
 
-        `files` has the recorded files of each.
+        `files` has the recorded files of each. Single `modules` of packages, files like
+        "conftest.py", are treated as directories that hold nothing but themselves.
         """
         self.tree = tree
         self.context = context
-        self._glance = _Glance(names)
+        self._glance = _Glance(names | {name.removesuffix(_SUFFIX) for name in modules})
         self.owners_of = context.distributions.owners_of
         self.files: dict[str, tuple[str, ...]] = {}
         for directory in sorted(d for d in tree.directories if d.rpartition("/")[2] in names):
@@ -46,11 +54,20 @@ class Directories:
             deep = top and owned and directory.rpartition("/")[0] != self._root(owned[0])
             if owned and not inside and not deep:
                 self.files[directory] = owned
+        self.files |= dict(self._single(modules))
         self._all_files = self._payload(tree)
         self._dotted: dict[str, list[str]] = {}
         for directory in self.files:
             self._dotted.setdefault(self._module(directory), []).append(directory)
         self._asked = digest_of(self._dotted)
+
+    def _single(self, modules: frozenset[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        below = {path for files in self.files.values() for path in files}
+        for path, entry in self.tree.items():
+            # Where there is no package, it is a template, or else data.
+            package = f"{entry.parent}/__init__.py".lstrip("/") in self.tree
+            if entry.name in modules and package and path not in below and self._is_recorded(path):
+                yield path, (path,)
 
     def names(self, path: str) -> frozenset[str]:
         """Return the names of the distributions that own a file."""
@@ -74,7 +91,8 @@ class Directories:
 
     def _module(self, directory: str) -> str:
         root = self._root(self.files[directory][0])
-        return directory.removeprefix(f"{root}/" if root else "").replace("/", ".")
+        inside = directory.removeprefix(f"{root}/" if root else "")
+        return inside.removesuffix(_SUFFIX).replace("/", ".")
 
     def whole_payload(self, directory: str) -> str | None:
         """Return why a directory is all that a distribution has, if it is."""

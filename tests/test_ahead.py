@@ -1,0 +1,115 @@
+"""What is compressed while the passes decide, and that nothing but time depends on it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from elves import linked
+from lambdaslim import Entry, Tree, ahead
+from lambdaslim.cache import Cache
+from lambdaslim.deflate import pack_all, pack_entry
+from lambdaslim.passes import StripElf
+from lambdaslim.tree import DiskFile
+
+FILLING = bytes(range(256)) * 300
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A compressor that notes what it was given."""
+
+    given: list[bytes] = field(default_factory=list)
+    name = "counting"
+
+    def __call__(self, data: bytes) -> bytes:
+        self.given.append(data)
+        stream = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return stream.compress(data) + stream.flush()
+
+
+@pytest.fixture(autouse=True)
+def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+
+def wait() -> None:
+    """Wait until what was started has ended."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("ahead"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_the_writer_finds_native_files_as_the_pass_leaves_them(tmp_path: Path) -> None:
+    library = Entry.of("lib/a.so", linked(late=FILLING))
+    tree = Tree([library, Entry.of("data.bin", FILLING), Entry.of("small.so.1", b"x")])
+    compress = Counting()
+    with Cache(tmp_path) as cache:
+        with ahead.compressing(tree, [StripElf()], compress, cache):
+            wait()
+        stripped = StripElf().stripped(library)
+        assert compress.given == [stripped.read()]
+        packed = pack_entry(stripped, compress, cache)
+    assert len(compress.given) == 1
+    assert packed == pack_entry(stripped, compress)
+
+
+def test_without_the_pass_they_are_compressed_as_they_are(tmp_path: Path) -> None:
+    compress = Counting()
+    tree = Tree([Entry.of("a.so", linked(late=FILLING))])
+    with Cache(tmp_path) as cache:
+        with ahead.compressing(tree, [], compress, cache):
+            wait()
+        list(pack_all(tree.values(), compress, cache=cache))
+    assert compress.given == [linked(late=FILLING)]
+
+
+def test_without_a_cache_or_a_second_processor_nothing_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compress = Counting()
+    tree = Tree([Entry.of("a.so", FILLING)])
+    with ahead.compressing(tree, [], compress, Cache(None)):
+        wait()
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with Cache(tmp_path) as cache, ahead.compressing(tree, [], compress, cache):
+        wait()
+    assert not compress.given
+
+
+def test_a_file_that_cannot_be_read_is_left_to_the_passes(tmp_path: Path) -> None:
+    gone = DiskFile(tmp_path / "gone.so", 1, 100_000, 1)
+    tree = Tree([Entry("a.so", 100_000, False, gone), Entry.of("b.so", FILLING * 2)])  # noqa: FBT003
+    compress = Counting()
+    with (
+        Cache(tmp_path / "cache") as cache,
+        ahead.compressing(tree, [StripElf()], compress, cache),
+    ):
+        wait()
+    assert not compress.given
+
+
+def test_the_end_of_the_block_stops_it(tmp_path: Path) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    @dataclass(frozen=True)
+    class Waiting(Counting):
+        def __call__(self, data: bytes) -> bytes:
+            started.set()
+            assert go_on.wait(10)
+            return super().__call__(data)
+
+    compress = Waiting()
+    tree = Tree(Entry.of(f"{n}.so", FILLING + bytes(n)) for n in range(5))
+    with Cache(tmp_path) as cache:
+        with ahead.compressing(tree, [], compress, cache):
+            assert started.wait(10)
+        go_on.set()
+        wait()
+    assert compress.given == [FILLING]
