@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from string import hexdigits
 from typing import ClassVar
 
 from lambdaslim.cache import Cache, code_version
@@ -32,6 +33,9 @@ _LARGEST, _MOST, _TEXT = 1 << 26, 1 << 27, 1 << 23
 _THREADS = 4
 _DIGESTS = ("md5", "sha1", "sha256", "sha512")
 _HEX = re.compile(rb"(?<![0-9A-Za-z])[0-9a-fA-F]{32,128}(?![0-9A-Za-z])")
+# Hexadecimal digits become zeros and all else spaces; the shortest digest is then this.
+_HEX_ONLY = bytes(48 if chr(one) in hexdigits else 32 for one in range(256))
+_SHORTEST = b"0" * 32
 _NO_TEXT = (".gz", ".so", ".pyc", ".png", ".jpg", ".npy", ".npz", ".parquet", ".whl", ".zip")
 
 
@@ -195,7 +199,10 @@ def _named(text: Entry) -> frozenset[bytes]:
     """Return what may be digests in a file."""
     if text.path.endswith(_NO_TEXT) or text.size > _TEXT:
         return frozenset()
-    return frozenset(match[0].lower() for match in _HEX.finditer(text.read()))
+    data = text.read()
+    if _SHORTEST not in data.translate(_HEX_ONLY):  # as nearly always, and soon found out
+        return frozenset()
+    return frozenset(match[0].lower() for match in _HEX.finditer(data))
 
 
 def _digests(data: bytes) -> frozenset[bytes]:
