@@ -21,8 +21,8 @@ _OK, _FAILED, _USAGE, _VENDORING = 0, 1, 2, 3
 _ARENA_MAX = -8
 # Objects between two searches for cycles: reading sources makes millions, and no cycles.
 _SELDOM = 200_000
-# Seconds after which a thread that runs Python lets another one do so: one that has compressed a file
-# would else wait longer for its turn than the file took.
+# Seconds after which a thread that runs Python lets another one do so: one that has compressed a
+# file would else wait longer for its turn than the file took.
 _OFTEN = 0.0005
 _EXIT_CODES = """\
 exit codes:
