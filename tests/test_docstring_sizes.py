@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+import time
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,14 @@ def test_the_estimate_is_close_on_real_sources(everywhere: bool) -> None:  # noq
     about = sum(docstring_bytes(source, everywhere=everywhere) for source in sources)
     assert exact > 100_000
     assert about == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ['"""a"""', ' x:\n """a"""\n', "  'x'\n", "'''", '"""\n', " " * 50, "def f(\n"],
+)
+def test_hostile_sources_take_bounded_time(piece: str) -> None:
+    source = (piece * (1_000_000 // len(piece))).encode()
+    start = time.process_time()
+    docstring_bytes(source)
+    assert time.process_time() - start < 5

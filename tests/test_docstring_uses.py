@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,3 +145,21 @@ def test_more_aliases_than_anybody_writes_keep_all_and_take_no_time() -> None:
     assert found.own
     assert found.given
     assert docstring_uses(b"".join(b"d%d = x.__doc__\n" % n for n in range(10_000))) == NONE
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "def f(a):\n x=a.__doc__\n",
+        "getattr(",
+        "x = a.__doc__\n",
+        "f.__doc__.x\n",
+        "℘ = f.__doc__\n",
+        "(",
+    ],
+)
+def test_hostile_sources_take_bounded_time(piece: str) -> None:
+    source = "def f(): pass\n" + piece * (300_000 // len(piece)) + "\n# __doc__"
+    started = time.process_time()
+    docstring_uses(source.encode())
+    assert time.process_time() - started < 20

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lambdaslim import strictzip
 from lambdaslim.errors import ArchiveError
 from lambdaslim.strictzip import RULES, ReadBack, read_back
 from lambdaslim.tree import Entry, Tree
@@ -37,6 +38,13 @@ SMALL_ZIPS = {name: zip_of(*WELL_FORMED[name]) for name in SMALL}
 each_overwrites = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+
+@pytest.fixture(params=[None, 1], ids=["one-part", "many-parts"], autouse=True)
+def _parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the members read together, and each by itself."""
+    if request.param is not None:
+        monkeypatch.setattr(strictzip, "_PART", request.param)
 
 
 def judge(directory: Path, data: bytes) -> ReadBack:

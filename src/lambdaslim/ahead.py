@@ -14,12 +14,13 @@ from functools import partial
 from lambdaslim.cache import Cache
 from lambdaslim.compressors import Compressor
 from lambdaslim.deflate import pack_entry
-from lambdaslim.errors import SlimError
 from lambdaslim.passes import Pass, StripElf
 from lambdaslim.tree import Entry, Tree
 
 # Bytes from which a file is worth it.
 _LEAST = 64 * 1024
+# Most of what lies below these is removed.
+_TESTS = {"tests", "test"}
 
 
 @contextmanager
@@ -28,8 +29,9 @@ def compressing(
 ) -> Iterator[None]:
     """Fill `cache` in a thread with compressed native files of `tree`, as `passes` will leave them.
 
-    Hardly a pass but `StripElf` changes these, and few remove one. The block's end stops it, after
-    the file at work. Without a cache, or with a single processor, nothing happens.
+    Hardly a pass but `StripElf` changes these, and few remove one. The block's end stops it, but
+    for the file at work, for which nobody waits. Without a cache, or with a single processor,
+    nothing happens.
     """
     stop = threading.Event()
     if cache and (os.cpu_count() or 1) > 1:
@@ -46,7 +48,8 @@ def compressing(
 
 
 def _worth(entry: Entry) -> bool:
-    return entry.size >= _LEAST and (entry.name.endswith(".so") or ".so." in entry.name)
+    native = entry.name.endswith(".so") or ".so." in entry.name
+    return native and entry.size >= _LEAST and _TESTS.isdisjoint(entry.path.split("/"))
 
 
 def _fill(
@@ -61,5 +64,5 @@ def _fill(
             return
         try:
             pack_entry(strip.stripped(entry) if strip else entry, compress, cache)
-        except (SlimError, MemoryError):  # the passes or the writer meet it too, and report it
+        except Exception:  # noqa: BLE001 - the passes or the writer meet it too, and report it
             return

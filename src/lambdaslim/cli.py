@@ -8,8 +8,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -78,20 +78,32 @@ def _answer(given: argparse.Namespace) -> int:
         "runtimes": commands.list_runtimes,
     }[given.command]
     if given.command in ("pack", "slim"):
-        gc.set_threshold(_SELDOM)
-        sys.setswitchinterval(_OFTEN)
         _share_memory()
         config.complete(given)
         if given.command == "pack" and given.runtime is None:
             fix = "name the Lambda runtime, like python3.13"
             raise UsageError("is needed", where="--runtime", fix=fix)
-    answer = function(given, _progress)
+    with _tuned():
+        answer = function(given, _progress)
     _write(answer.text)
     if answer.note:
         print(f"lambdaslim: note: {printable(answer.note)}", file=sys.stderr, flush=True)
     if answer.complaint:
         _complain(answer.complaint)
     return answer.code
+
+
+@contextmanager
+def _tuned() -> Iterator[None]:
+    """Set what suits reading many sources and compressing in threads, for as long as that lasts."""
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(_SELDOM)
+    sys.setswitchinterval(_OFTEN)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(interval)
 
 
 def _share_memory() -> None:

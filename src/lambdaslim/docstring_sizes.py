@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice, repeat
+from typing import NamedTuple
 
 from lambdaslim.docstrings import INDIFFERENT
 
@@ -17,6 +18,22 @@ _DEFINES = re.compile(rb"[ \t]*(?:async[ \t]+)?(def|class)\b[ \t]*\w*[ \t]*(\([ 
 _DECORATOR = re.compile(rb"@(?:\w+\.)*(\w+)")
 # Lines that are looked at above a docstring for the definition that it belongs to.
 _MOST_LINES = 400
+# Looks at lines for each line of a source, in all; real ones take fewer than two.
+_LOOKS = 20
+Steps = Iterator[None]
+
+
+class _Text(NamedTuple):
+    """Where a text is: the start of its first line, its own, and its end."""
+
+    line: int
+    start: int
+    end: int
+
+
+# Bytes of indentation that are looked at before a text.
+_DEEPEST = 400
+_CLOSING = (b")", b"]")
 _PREFIX = b"rRuU"
 
 
@@ -31,48 +48,59 @@ def docstring_bytes(source: bytes, *, everywhere: bool = False) -> int:
     >>> docstring_bytes(b"def f():\n    '''Twelve.'''\n    return 1\n")
     17
     """
-    sizes = (_size(source, *place, everywhere=everywhere) for place in _texts(source))
+    steps = repeat(None, _LOOKS * source.count(b"\n"))
+    sizes = (_size(source, text, steps, everywhere=everywhere) for text in _texts(source))
     return sum(sizes)
 
 
-def _texts(source: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each text in triple quotes."""
-    opening = _QUOTES.search(source)
+def _texts(source: bytes) -> Iterator[_Text]:
+    """Yield each text in triple quotes that may start a line."""
+    opening, last = _QUOTES.search(source), 0
     while opening:
+        start = opening.start()
+        # No further back than any indentation goes, and not into another text.
+        first = max(last, start - _DEEPEST)
+        line = source.rfind(b"\n", first, start) + 1
         end = source.find(opening[0], opening.end())
         if end < 0:
             return
-        yield opening.start(), end + len(opening[0])
-        opening = _QUOTES.search(source, end + len(opening[0]))
+        last = end + len(opening[0])
+        if line or first == 0:
+            yield _Text(line, start, last)
+        opening = _QUOTES.search(source, last)
 
 
-def _size(source: bytes, start: int, end: int, *, everywhere: bool) -> int:
+def _size(source: bytes, text: _Text, steps: Steps, *, everywhere: bool) -> int:
     """Return the bytes of the lines of a text if it is a docstring, else 0."""
-    line = source.rfind(b"\n", 0, start) + 1
-    indent = source[line:start].rstrip(_PREFIX)
-    if indent.strip() or not _documents(source, line, len(indent), everywhere=everywhere):
+    line, start, end = text
+    before = source[line:start].rstrip(_PREFIX)
+    if before.strip() or not _documents(source, line, len(before), steps, everywhere=everywhere):
         return 0
     return end - line - source.count(b"\n", line, end)
 
 
-def _documents(source: bytes, place: int, indent: int, *, everywhere: bool) -> bool:
+def _documents(source: bytes, place: int, indent: int, steps: Steps, *, everywhere: bool) -> bool:
     """Tell whether a text at a line's start is the docstring of a module, or of what is defined."""
-    above = _code_above(source, place)
+    above = _code_above(source, place, steps)
     first = next(above, None)
     if first is None:
         return indent == 0
-    if not first.split(b"#")[0].rstrip().endswith(b":"):
+    if not indent or not first.split(b"#")[0].rstrip().endswith(b":"):
         return False
     for header in chain([first], above):
-        if _indent(header) < indent and (found := _DEFINES.match(header)):
+        if _indent(header) >= indent:
+            continue
+        if found := _DEFINES.match(header):
             bases = found[1] == b"class" and found[2] is not None and not found[2].endswith(b")")
             return everywhere or not (bases or _in_sight(above, _indent(header)))
+        if not header.lstrip().startswith(_CLOSING):
+            return False
     return False
 
 
-def _code_above(source: bytes, place: int) -> Iterator[bytes]:
+def _code_above(source: bytes, place: int, steps: Steps) -> Iterator[bytes]:
     """Yield the lines above a place, from the last one on, that are neither empty nor a comment."""
-    for _ in range(_MOST_LINES):
+    for _ in islice(steps, _MOST_LINES):
         if place == 0:
             return
         start = source.rfind(b"\n", 0, place - 1) + 1
@@ -96,7 +124,7 @@ def _in_sight(above: Iterator[bytes], indent: int) -> bool:
                 if found[1].decode("latin-1") not in INDIFFERENT:
                     return True
                 within = False
-            elif text.startswith((b")", b"]")) and not within:
+            elif text.startswith(_CLOSING) and not within:
                 within = True
             else:
                 return False

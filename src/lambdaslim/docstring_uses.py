@@ -44,6 +44,8 @@ _DEMAND = re.compile(
 )
 # Functions around a place whose parameters it may mean.
 _NESTED = 4
+# Tokens of the arguments of a getattr that are looked at.
+_ARGUMENTS = 60
 # Tokens between a question and the use that it is asked for, and before a message of an error.
 _BEFORE, _AFTER, _RAISED = 250, 60, 30
 # Uses of names for docstrings that are looked at; no real source has as many.
@@ -107,6 +109,7 @@ class _Reading:
     known: set[str] = field(default_factory=set)
     meant: list[int] = field(default_factory=list)
     places: dict[str, list[int]] = field(default_factory=dict)
+    varying: dict[str, list[int]] = field(default_factory=dict)
 
     def uses(self) -> DocstringUses:
         self._prepare()
@@ -118,7 +121,7 @@ class _Reading:
         expressions += found
         tested = [(one.text, one.start) for one in expressions if self._tests(one)]
         for one in expressions:
-            if self._text(max(self._defs_before(one.start), default=0) + 1) == _DOC:
+            if self._text(self._def_before(one.start) + 1) == _DOC:
                 continue  # it runs when somebody asks for it
             if self._refused(one) or (self._taken_apart(one) and not self._asked(one, tested)):
                 self._note(one)
@@ -172,7 +175,8 @@ class _Reading:
                 yield self._expression(self._start(place), end + 1, place + 2, end)
             elif text == _GETATTR and call:
                 end = self.partner.get(place + 1, place + 1)
-                if any(one[1][1:-1] == _DOC for one in self.found[place + 2 : end]):
+                named = self.found[place + 2 : min(end, place + _ARGUMENTS)]
+                if any(one[1][1:-1] == _DOC for one in named):
                     yield self._expression(self._start(place), end + 1, place + 2, end)
 
     def _expression(self, start: int, end: int, first: int, last: int) -> _Expression:
@@ -209,7 +213,7 @@ class _Reading:
             for place, (kind, text) in enumerate(self.found):
                 if kind == NAME:
                     self.places.setdefault(text, []).append(place)
-        return self.places[name]
+        return self.places.get(name, [])
 
     def _tests(self, one: _Expression) -> bool:
         """Tell whether it is asked whether a docstring is there."""
@@ -308,13 +312,17 @@ class _Reading:
         """Tell whether a name is a function, a class or an import, and no variable around here."""
         if name not in self.known:
             return False
-        first = [0, *self._defs_before(place)][-_NESTED:][0]
-        near = range(first, place)
-        return not any(self._text(one) == name and self._varies(one) for one in near)
+        first = self._def_before(place, _NESTED)
+        if name not in self.varying:
+            self.varying[name] = [one for one in self._places_of(name) if self._varies(one)]
+        places = self.varying[name]
+        following = bisect_left(places, first)
+        return following == len(places) or places[following] >= place
 
-    def _defs_before(self, place: int) -> list[int]:
-        """Return where the functions start that are defined before a place."""
-        return self.defs[: bisect_left(self.defs, place)]
+    def _def_before(self, place: int, back: int = 1) -> int:
+        """Return where the last function before a place starts, or an earlier one, 0 if none."""
+        number = bisect_left(self.defs, place) - back
+        return self.defs[number] if number >= 0 else 0
 
     def _seen(self, one: _Expression) -> bool:
         """Tell whether a module does more with its docstring than to have and to copy it."""

@@ -39,7 +39,6 @@ from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.pipeline import Pipeline, Result
 from lambdaslim.proving import Diagnosis, Proved, prove
-from lambdaslim.readings import Readings
 from lambdaslim.scanner import StrPath, Symlinks, scan, scan_zip
 from lambdaslim.staging import recover, refuse_used
 from lambdaslim.target import Target
@@ -238,7 +237,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     beside = tuple(load(path) for path in layers)
     tree = scan(*directories, symlinks=symlinks)
     with _cache(cache, progress) as results:
-        pipeline = replace(pipeline, readings=Readings(results))
+        pipeline = replace(pipeline, cache=results)
         progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
         fitting = partial(check_compatibility, target=target, layers=beside, scanned=tree)
         result = _run(pipeline, tree, output, compress)
@@ -274,8 +273,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
 def _run(pipeline: Pipeline, tree: Tree, output: StrPath | None, compress: Compressor) -> Result:
     """Run the passes, and meanwhile compress what they will hardly change, if there is a zip."""
     zipped = output is not None and _is_zip(output)
-    cache = pipeline.readings.cache
-    with compressing(tree if zipped else Tree(), pipeline.passes, compress, cache):
+    with compressing(tree if zipped else Tree(), pipeline.passes, compress, pipeline.cache):
         return pipeline.run(tree)
 
 

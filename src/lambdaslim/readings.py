@@ -9,7 +9,7 @@ from dataclasses import fields
 from functools import cache
 from typing import TypeVar
 
-from lambdaslim import docstring_sizes, docstring_uses, imports, signs, tokens
+from lambdaslim import docstring_sizes, docstring_uses, docstrings, imports, signs, tokens
 from lambdaslim.cache import Cache, code_version
 from lambdaslim.docstring_sizes import docstring_bytes
 from lambdaslim.docstring_uses import DocstringUses
@@ -79,7 +79,7 @@ class Readings:
         def find(data: bytes) -> Iterable[str]:
             yield str(docstring_bytes(data, everywhere=everywhere))
 
-        by = f"{code_version(str(docstring_sizes.__file__))} {everywhere}"
+        by = f"{code_version(str(docstring_sizes.__file__), str(docstrings.__file__))} {everywhere}"
         return int(self.texts("docstring-bytes", entry, find, by=by)[0])
 
     def uses_docstrings(self, entry: Entry) -> bool:

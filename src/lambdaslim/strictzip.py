@@ -14,6 +14,7 @@ import hashlib
 import os
 import stat
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -163,10 +164,17 @@ def _read_records(file: BinaryIO, name: str) -> list[_Record]:
 
 def _checked(records: list[_Record], location: Path) -> ReadBack:
     """Check the members against their records, some in each of a few threads."""
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
-        several = pool.map(partial(_read_members, location), _parts(records))
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS))
+    try:
+        several = pool.map(partial(_read_members, location, stop), _parts(records))
         # In order, so that the first fault of the file is the one that is raised.
         members = tuple(chain.from_iterable(several))
+    finally:
+        # After a fault or an interrupt what is left may be gigabytes; but Windows removes no file
+        # that a thread has open.
+        stop.set()
+        pool.shutdown(wait=os.name == "nt", cancel_futures=True)
     whole = hashlib.sha256()
     for one in members:
         whole.update(digest_line(one.path, one.sha256, executable=one.executable))
@@ -186,14 +194,14 @@ def _parts(records: list[_Record]) -> Iterator[list[_Record]]:
     yield part
 
 
-def _read_members(location: Path, records: list[_Record]) -> list[Member]:
+def _read_members(location: Path, stop: threading.Event, records: list[_Record]) -> list[Member]:
     with location.open("rb") as file:
-        return [_read_member(file, record) for record in records]
+        return [_read_member(file, record, stop) for record in records]
 
 
-def _read_member(file: BinaryIO, record: _Record) -> Member:
+def _read_member(file: BinaryIO, record: _Record, stop: threading.Event) -> Member:
     _check_local(file, record)
-    content = _hash_content(file, record)
+    content = _hash_content(file, record, stop)
     header, executable = record.header, record.header.external == _EXECUTABLE
     return Member(record.path, executable, header.size, header.compressed, content.hexdigest())
 
@@ -297,7 +305,7 @@ def _check_local(file: BinaryIO, record: _Record) -> None:
     place.require("agreement", name == record.name, f"the local name is {_shown(name)}")
 
 
-def _hash_content(file: BinaryIO, record: _Record) -> hashlib._Hash:
+def _hash_content(file: BinaryIO, record: _Record, stop: threading.Event) -> hashlib._Hash:
     """Read a member's content, check its size and CRC, and return its SHA-256."""
     header, place = record.header, record.place
     pieces = _pieces(file, header.compressed, place)
@@ -308,6 +316,7 @@ def _hash_content(file: BinaryIO, record: _Record) -> hashlib._Hash:
     content = hashlib.sha256()
     size = crc = 0
     for piece in pieces:
+        place.require("file", not stop.is_set(), "nobody waits for it any more")
         content.update(piece)
         crc = zlib.crc32(piece, crc)
         size += len(piece)

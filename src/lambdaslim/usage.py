@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from posixpath import splitext
 
 from lambdaslim import calls, tokens
 from lambdaslim.cache import code_version
@@ -76,7 +75,7 @@ class Usage:
         asked = digest_of(parts)
         for path in self._readable() if parts else ():
             find = partial(_named, path, names=parts)
-            by = f"{_code()} {splitext(path)[1]} {asked}"
+            by = f"{_code()} {_kind(path)} {asked}"
             for name in self._readings.texts("names", self._tree[path], find, by=by):
                 found[name].append(path)
         return {name: tuple(paths) for name, paths in found.items()}
@@ -148,6 +147,11 @@ class Usage:
 
 def _code() -> str:
     return code_version(__file__, str(calls.__file__), str(tokens.__file__))
+
+
+def _kind(path: str) -> str:
+    """Return on what it depends how a file is read: the end of its name."""
+    return next((end for end in (".py", *_COMPILED) if path.endswith(end)), "")
 
 
 def _named(path: str, data: bytes, names: Mapping[str, tuple[bytes, ...]]) -> Iterator[str]:

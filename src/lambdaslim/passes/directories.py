@@ -1,4 +1,4 @@
-"""Finds what distributions installed under some names, and who mentions it."""
+"""Finds directories that distributions installed under some names, and who mentions them."""
 
 from __future__ import annotations
 
@@ -21,31 +21,24 @@ _LISTS = (b"__all__", b"submodules", b"fromlist")
 _IN_NAMES, _QUOTES = {b".", b"/"}, {b"'", b'"'}
 _READ = (".py", ".pyc", ".so", ".pth", "/entry_points.txt")
 _AROUND = re.compile(r"(?:^|/)(?:[^/]+\.(?:dist|egg)-info|__pycache__)/")
-# pytest loads these by itself, and only when it runs tests.
-_PYTEST_ONLY = "conftest.py"
-_SUFFIX = ".py"
+# pytest loads these by itself, and only when it runs tests; so what they mention counts only where
+# other code mentions them.
+_BY_PYTEST = "conftest.py"
 
 
 class Directories:
     """Finds the directories of some names, of recorded distributions, and who mentions them."""
 
     def __init__(
-        self,
-        tree: Tree,
-        context: Context,
-        names: frozenset[str],
-        *,
-        modules: frozenset[str] = frozenset(),
-        top: bool = False,
+        self, tree: Tree, context: Context, names: frozenset[str], *, top: bool = False
     ) -> None:
         """Find directories of one of `names`, at any depth or only where `top` distributions are.
 
-        `files` has the recorded files of each. Single `modules` of packages, files like
-        "conftest.py", are treated as directories that hold nothing but themselves.
+        `files` has the recorded files of each.
         """
         self.tree = tree
         self.context = context
-        self._glance = _Glance(names | {name.removesuffix(_SUFFIX) for name in modules})
+        self._glance = _Glance(names | {_BY_PYTEST.removesuffix(".py")})
         self.owners_of = context.distributions.owners_of
         self.files: dict[str, tuple[str, ...]] = {}
         for directory in sorted(d for d in tree.directories if d.rpartition("/")[2] in names):
@@ -54,20 +47,12 @@ class Directories:
             deep = top and owned and directory.rpartition("/")[0] != self._root(owned[0])
             if owned and not inside and not deep:
                 self.files[directory] = owned
-        self.files |= dict(self._single(modules))
+        self._by_pytest = frozenset(p for p, entry in tree.items() if entry.name == _BY_PYTEST)
         self._all_files = self._payload(tree)
         self._dotted: dict[str, list[str]] = {}
-        for directory in self.files:
-            self._dotted.setdefault(self._module(directory), []).append(directory)
+        for place in (*self.files, *sorted(self._by_pytest)):
+            self._dotted.setdefault(self._module(place), []).append(place)
         self._asked = digest_of(self._dotted)
-
-    def _single(self, modules: frozenset[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-        below = {path for files in self.files.values() for path in files}
-        for path, entry in self.tree.items():
-            # Where there is no package, it is a template, or else data.
-            package = f"{entry.parent}/__init__.py".lstrip("/") in self.tree
-            if entry.name in modules and package and path not in below and self._is_recorded(path):
-                yield path, (path,)
 
     def names(self, path: str) -> frozenset[str]:
         """Return the names of the distributions that own a file."""
@@ -89,10 +74,10 @@ class Directories:
         owner = self.context.distributions.owner(path)
         return owner.root if owner else ""
 
-    def _module(self, directory: str) -> str:
-        root = self._root(self.files[directory][0])
-        inside = directory.removeprefix(f"{root}/" if root else "")
-        return inside.removesuffix(_SUFFIX).replace("/", ".")
+    def _module(self, place: str) -> str:
+        root = self._root(self.files[place][0] if place in self.files else place)
+        inside = place.removeprefix(f"{root}/" if root else "")
+        return inside.removesuffix(".py").replace("/", ".")
 
     def whole_payload(self, directory: str) -> str | None:
         """Return why a directory is all that a distribution has, if it is."""
@@ -116,34 +101,40 @@ class Directories:
         removed = set(self.files) - set(kept)
         found: dict[str, str] = {}
         unread = [path for path in self._outside(removed) if path not in gone]
+        removed |= self._by_pytest
         while unread and removed:
             new: dict[str, str] = {}
-            for directory, why in (pair for path in unread for pair in self._mentions(path)):
-                if directory in removed:
-                    new.setdefault(directory, why)
+            for place, why in (pair for path in unread for pair in self._mentions(path)):
+                if place in removed:
+                    new.setdefault(place, why)
             removed -= set(new)
             found |= new
-            unread = [path for d in new for path in self.tree.under(d)]
-        return found
+            unread = [path for place in new for path in self._inside(place)]
+        return {place: why for place, why in found.items() if place in self.files}
+
+    def _inside(self, place: str) -> Iterator[str]:
+        """Yield the files of a directory, or a file for pytest, whose mentions count."""
+        if place in self._by_pytest:
+            yield place
+        yield from (path for path in self.tree.under(place) if path not in self._by_pytest)
 
     def _outside(self, removed: set[str]) -> list[str]:
         """Return the files that stay, the user's own ones in the directories included."""
         below = {path for directory in removed for path in self.files[directory]}
         kept = {path for path in below if self.context.keep.match(path)}
-        return [path for path in self.tree if path not in below or path in kept]
+        below = (below - kept) | self._by_pytest
+        return [path for path in self.tree if path not in below]
 
     def _mentions(self, path: str) -> Iterator[tuple[str, str]]:
-        if not f"/{path}".endswith(_READ) or f"/{path}".endswith(f"/{_PYTEST_ONLY}"):
-            return
-        if "__pycache__" in path:
+        if not f"/{path}".endswith(_READ) or "__pycache__" in path:
             return
         root = self._root(path)
         name = path.removeprefix(f"{root}/" if root else "")
         find = partial(self._mentioned, name)
         by = f"{_code()} {name} {self._asked} {self._glance.names}"
         for module in self.context.readings.texts("tests", self.tree[path], find, by=by):
-            for directory in self._dotted[module]:
-                yield directory, f"{path} imports or names {module}"
+            for place in self._dotted[module]:
+                yield place, f"{path} imports or names {module}"
 
     def _mentioned(self, path: str, data: bytes) -> list[str]:
         if path.endswith(".py") and not self._glance(data):
@@ -173,9 +164,15 @@ class _Glance:
         if not places:
             return False
         before = {data[place - 1 : place] for place in places}
-        if before & _IN_NAMES or (before & _QUOTES and any(word in data for word in _LISTS)):
+        if before & _IN_NAMES or (before & _QUOTES and self._in_a_string(data)):
             return True
         return any(_between(places, *ends) for ends in _imports(data))
+
+    def _in_a_string(self, data: bytes) -> bool:
+        """Tell whether one of the names may be one of a list's, or start a longer name."""
+        return any(word in data for word in _LISTS) or any(
+            word + after in data for word in self._words for after in _IN_NAMES
+        )
 
 
 def _places(data: bytes, word: bytes) -> Iterator[int]:
@@ -204,5 +201,7 @@ def _imports(data: bytes) -> Iterator[tuple[int, int]]:
         # A relative import names what it imports from before, in the same line.
         start = max(data.rfind(b"\n", max(place - _REACH, 0), place), place - _REACH, 0)
         line = data.find(b"\n", after, after + _REACH)
-        bracket = data[after : after + 2].lstrip().startswith((b"(", b"\\"))
-        yield start, after + _REACH if bracket or line < 0 else line
+        line = line if line >= 0 else after + _REACH
+        # Brackets and backslashes, wherever they are, carry a line on to the next.
+        goes_on = any(data.find(one, after, line) >= 0 for one in (b"(", b"\\"))
+        yield start, after + _REACH if goes_on else line

@@ -12,16 +12,13 @@ from lambdaslim.pruning import Pruning
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 
 _NAMES = frozenset({"tests", "test"})
-# Only pytest loads these.
-_MODULES = frozenset({"conftest.py"})
 
 
 @dataclass(frozen=True, slots=True)
 class StripTests:
     """Remove directories named exactly `tests` or `test` that distributions own.
 
-    A `conftest.py` of a package, which only pytest loads, is treated like one of them. What rules
-    name goes with them: compiled modules and scripts that only serve tests.
+    What rules name goes with them: compiled modules and scripts that only serve tests.
 
     A directory stays when a file outside of all removed ones imports it, names it in a string or an
     entry point, when a keep-rule names it, or when its distribution holds nothing else. Files that
@@ -32,7 +29,7 @@ class StripTests:
 
     def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
         """Yield a removal per file of a removed directory, and a `Keep` per one that stays."""
-        found = Directories(tree, context, _NAMES, modules=_MODULES)
+        found = Directories(tree, context, _NAMES)
         forbidden = {d: why for d in found.files if (why := self._forbidden(d, found, context))}
         rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
         by_rule = tuple(Pruning(tree, context.distributions, rules, context.readings).decisions())
