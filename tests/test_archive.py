@@ -689,7 +689,8 @@ from lambdaslim.cli import main
 
 def wait(*_):
     print("ready", flush=True)
-    time.sleep(60)
+    for _ in range(600):  # a signal right before a sleep is seen after it
+        time.sleep(0.1)
 
 if sys.argv[1] == "zip":
     lambdaslim.archive._compare = wait

@@ -444,3 +444,17 @@ def test_the_command_puts_it_where_the_system_has_caches(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
     assert commands._cache() == (None if expected is None else Path(expected))
+
+
+def test_a_cache_inside_a_source_is_not_used(source: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    first = slim(
+        source,
+        tmp_path / "a.zip",
+        runtime=RUNTIME,
+        cache=source / ".cache",
+        progress=said.append,
+    )
+    assert any("is inside the source" in line for line in said)
+    assert not (source / ".cache").exists()
+    assert slim(source, tmp_path / "b.zip", runtime=RUNTIME).package.sha256 == first.package.sha256

@@ -846,6 +846,17 @@ class TestStreams:
             )
         assert done.stderr == ""
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    @pytest.mark.parametrize("arguments", [["passes"], ["--help"], ["--version"]])
+    def test_a_full_disk_is_told(self, arguments: list[str]) -> None:
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert done.returncode == 2
+        assert done.stderr.startswith("lambdaslim: error: ")
+        assert "Traceback" not in done.stderr
+
     @posix_only
     def test_head(self) -> None:
         line = f"{sys.executable} -m lambdaslim runtimes --json | head -1"

@@ -259,3 +259,15 @@ def test_stubs_that_are_read_at_run_time() -> None:
     source = "import lazy_loader as lazy\n__getattr__, *_ = lazy.attach_stub(__name__, __file__)"
     files = {"__init__.py": source, "__init__.pyi": "from . import a", "a.py": "", "a.pyi": ""}
     assert set(hazards(package("pkg", files)).stubs) == {"pkg/__init__.pyi"}
+
+
+@pytest.mark.parametrize("spoken_of", [False, True])
+def test_what_a_conftest_names_matters_only_if_code_speaks_of_it(spoken_of: bool) -> None:  # noqa: FBT001
+    library = {
+        "__init__.py": "from lib.conftest import x\n" if spoken_of else "",
+        "conftest.py": "open('a.py')\n",
+        "a.py": "x = 1\n",
+    }
+    tree = tree_from(dist("lib", files={f"lib/{name}": text for name, text in library.items()}))
+    needs = Hazards(tree, Distributions.read(tree)).sources
+    assert ("lib/a.py" in needs) == spoken_of

@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_streams()
     try:
         given = _parser().parse_args(arguments)
-    finally:
-        _write("")
+    except SystemExit as end:  # --help, --version, or a mistake, which argparse has told
+        return _flushed(end.code)
     given.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     with suppress(ValueError):  # only the main thread may set handlers
         signal.signal(signal.SIGTERM, _terminated)
@@ -56,6 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         _complain(f"{error}; check the path and the disk")
         return _USAGE
+
+
+def _flushed(code: object) -> int:
+    """Return the exit code after what argparse has written, 2 if that cannot be."""
+    try:
+        _write("")
+    except OSError as error:
+        _complain(f"{error}; check the path and the disk")
+        return _USAGE
+    return code if isinstance(code, int) else _OK
 
 
 def _terminated(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - the handler's contract

@@ -67,6 +67,8 @@ def compressor(spec: str = DEFAULT) -> Compressor:
     Raises:
         UsageError: another text, or one that needs the extra where it is not installed.
     """
+    if not isinstance(spec, str):
+        raise UsageError("is no compression", where=repr(spec), fix=f"choose {SPECS}")
     if spec == "ultra":
         return _zopfli()
     family, _, level = _ALIASES.get(spec, spec).partition(":")

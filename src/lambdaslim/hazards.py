@@ -26,6 +26,9 @@ from lambdaslim.tree import Tree
 _TESTS = {"tests", "test"}
 _GROUP = re.compile(r"(?m)^\s*\[\s*([^]\s]+)\s*\]")
 
+# Only pytest loads it, and only when it runs tests.
+_CONFTEST = "/conftest.py"
+
 #: Paths that must stay, with the reason.
 Needs = Mapping[str, str]
 
@@ -49,12 +52,24 @@ class Hazards:
         self._distributions = distributions
         self._hands: dict[str, frozenset[str]] = {}
         self._names: dict[str, Mapping[str, tuple[str, ...]]] = {}
+        self._conftests: dict[str, bool] = {}
 
     @cached_property
     def _signs(self) -> Mapping[str, Signs]:
         """The signs of every source that shows any."""
-        found = ((path, self._readings.signs(self._tree[path])) for path in self._sources)
+        read = (path for path in self._sources if not self._only_for_pytest(path))
+        found = ((path, self._readings.signs(self._tree[path])) for path in read)
         return {path: signs for path, signs in found if signs is not NONE}
+
+    def _only_for_pytest(self, path: str) -> bool:
+        """Tell whether a source is a conftest.py that no code nearby speaks of."""
+        if not f"/{path}".endswith(_CONFTEST):
+            return False
+        group = self._group(path)
+        if group not in self._conftests:
+            others = (one for one in self._groups[group] if not f"/{one}".endswith(_CONFTEST))
+            self._conftests[group] = any(b"conftest" in self._tree[one].read() for one in others)
+        return not self._conftests[group]
 
     @cached_property
     def _sources(self) -> tuple[str, ...]:
@@ -237,6 +252,8 @@ class Hazards:
         using = [path for path in self._sources if self._readings.uses_docstrings(self._tree[path])]
         needs = {path for path, _ in self._all_near((path, "") for path in using)}
         modules = {self._module(path) for path in using}
+        # A package mostly offers what its modules define.
+        modules |= {name.rpartition(".")[0] for name in modules if "." in name}
         for path in self._sources:
             if path not in needs and self._readings.mentions(path, self._tree[path], modules):
                 needs.add(path)

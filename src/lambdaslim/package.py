@@ -189,6 +189,7 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
             refusal names them all the same.
         cache: a directory that keeps for later calls what was compressed, compiled and read, at
             most 1 GiB, and what a verification has to install. The package does not depend on it.
+            One inside a source is not used.
         dry_run: write nothing.
         offer: with the preset "safe", also find what "small" would save beyond it.
         progress: called with one line before each step that takes time.
@@ -236,11 +237,11 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         _refuse_companion(os.fspath(sources), output, directories)
     beside = tuple(load(path) for path in layers)
     tree = scan(*directories, symlinks=symlinks)
+    cache = _outside(cache, directories, progress)
     with _cache(cache, progress) as results:
         pipeline = replace(pipeline, cache=results)
-        progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
         fitting = partial(check_compatibility, target=target, layers=beside, scanned=tree)
-        result = _run(pipeline, tree, output, compress)
+        result = _run(pipeline, tree, output, compress, progress)
         fit = fitting(result.after, distributions=result.distributions)
         proved = None
         # What cannot be loaded here or there needs no further proof.
@@ -270,8 +271,28 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
             return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
 
-def _run(pipeline: Pipeline, tree: Tree, output: StrPath | None, compress: Compressor) -> Result:
+def _outside(
+    cache: StrPath | None, sources: Sequence[Path], progress: Callable[[str], object]
+) -> StrPath | None:
+    """Return where the cache may lie: nowhere in a source, of which it would become a part."""
+    if cache is None:
+        return None
+    for source in sources:
+        if Path(cache).resolve().is_relative_to(source.resolve()):
+            progress(f"doing without the cache: {os.fspath(cache)} is inside the source {source}")
+            return None
+    return cache
+
+
+def _run(
+    pipeline: Pipeline,
+    tree: Tree,
+    output: StrPath | None,
+    compress: Compressor,
+    progress: Callable[[str], object],
+) -> Result:
     """Run the passes, and meanwhile compress what they will hardly change, if there is a zip."""
+    progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
     zipped = output is not None and _is_zip(output)
     with compressing(tree if zipped else Tree(), pipeline.passes, compress, pipeline.cache):
         return pipeline.run(tree)

@@ -91,7 +91,7 @@ class DiskFile:
         return ChangedError(
             f"cannot be read: {why}",
             where=str(self.location),
-            fix="make it readable and leave the directory alone while lambdaslim runs",
+            fix="leave the directory alone while lambdaslim runs, and see that it can be read",
         )
 
 

@@ -364,15 +364,24 @@ def _run(
 def _install(
     tool: _Tool, arguments: tuple[str, ...], environment: Mapping[str, str], target: Target
 ) -> None:
+    # Its own temporary files go with ours, even if it is killed.
+    with TemporaryDirectory(prefix="lambdaslim-", ignore_cleanup_errors=True) as scratch:
+        inside = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch)
+        done = _started(tool, arguments, {**environment, **inside})
+    if done.returncode:
+        reason = _reason(done.stderr) or _reason(done.stdout) or f"exit status {done.returncode}"
+        raise VendorError(f"{tool.version} failed: {reason}", fix=_remedy(done.stderr, target))
+
+
+def _started(
+    tool: _Tool, arguments: tuple[str, ...], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
     try:
-        done = _run((*tool.command, "install", *arguments), environment)
+        return _run((*tool.command, "install", *arguments), environment)
     except (OSError, ValueError) as error:
         raise VendorError(
             f"{tool.version} cannot be started: {error}", fix="shorten or correct its arguments"
         ) from error
-    if done.returncode:
-        reason = _reason(done.stderr) or _reason(done.stdout) or f"exit status {done.returncode}"
-        raise VendorError(f"{tool.version} failed: {reason}", fix=_remedy(done.stderr, target))
 
 
 def _reason(output: str) -> str:

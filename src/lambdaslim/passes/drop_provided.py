@@ -28,8 +28,9 @@ class DropProvided:
     Attributes:
         runtime: the Lambda runtime, like "python3.13".
         when: "compatible" drops a unit only if every requirement that a remaining distribution has
-            on it is met by the runtime's version, and the tree holds something else; "always"
-            drops it and reports what is not met; "never" drops nothing.
+            on it is met by the runtime's version, the runtime's major version is the tree's (but
+            for what Boto3 alone is there for), and the tree holds something else; "always" drops it
+            and reports what is not met; "never" drops nothing.
         architecture: "x86_64" or "arm64", in which requirement markers are evaluated.
 
     Raises:
@@ -111,6 +112,20 @@ class _Demands:
             if remaining.name not in self.unit:
                 yield from self._unmet_by(remaining, remaining.requires)
                 yield from self._unreadable(remaining)
+        for name, row in self.unit.items():
+            own = self.context.distributions[name].version
+            if _differs(row.version, own) and self._alone(name):
+                yield f"{name} {row.version}, another major version than {own}"
+
+    def _alone(self, name: str) -> bool:
+        """Tell whether nothing of the unit in the tree requires it, so that it is others' or yours.
+
+        What is there for the sake of Boto3 goes with it, and the runtime's Boto3 has its own.
+        """
+        required = (
+            one for other in self.unit for one in self.context.distributions[other].requires
+        )
+        return name not in {canonicalize_name(one.name) for one in required}
 
     def _unmet_by(self, remaining: Distribution, requires: Iterable[Requirement]) -> Iterator[str]:
         for requirement in requires:
@@ -143,6 +158,13 @@ class _Demands:
     def _met_now(self, requirement: Requirement) -> bool:
         version = self.context.distributions[requirement.name].version
         return version is None or requirement.specifier.contains(version, prereleases=True)
+
+
+def _differs(provided: str | None, own: str | None) -> bool:
+    """Tell whether two versions are known to be of different major ones."""
+    if provided is None or own is None:
+        return False
+    return Version(provided).major != Version(own).major
 
 
 def _extras_named(requirement: Requirement) -> frozenset[str]:

@@ -83,7 +83,7 @@ class Checks:
         """Refuse what cannot be checked."""
         if self.handler is not None and not all(self.handler.rpartition(".")):
             raise UsageError("is no handler", where=self.handler, fix="write it like app.handler")
-        if self.timeout <= 0:
+        if not self.timeout > 0:  # which NaN is not either
             raise UsageError("leaves no time", where=str(self.timeout), fix="give some seconds")
         if not self.imports and self.handler is None and self.run is None:
             raise UsageError("nothing is to be checked", fix="name a handler or a command")
