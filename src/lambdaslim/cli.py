@@ -17,8 +17,9 @@ from lambdaslim import __version__
 from lambdaslim.errors import SlimError, UsageError, VendorError, printable
 
 _OK, _FAILED, _USAGE, _VENDORING = 0, 1, 2, 3
-# Of malloc.h: from how many places memory is taken.
-_ARENA_MAX = -8
+# Of malloc.h: from how many places memory is taken, and from how many bytes on a piece is the
+# system's own, which it gets back at once.
+_ARENA_MAX, _MMAP_THRESHOLD, _LARGE = -8, -3, 4 << 20
 # Objects between two searches for cycles: reading sources makes millions, and no cycles.
 _SELDOM = 200_000
 # Seconds after which a thread that runs Python lets another one do so: one that has compressed a
@@ -119,14 +120,17 @@ def _tuned() -> Iterator[None]:
 def _share_memory() -> None:
     """Have all threads take memory from one place, which each of them can use again.
 
-    glibc gives each thread its own, which keeps what was large and is free: 50 MB where several
-    libraries of a few ten megabytes are compressed. Other C libraries have no such function.
+    glibc gives each thread its own, which keeps what was large and is free, and keeps more the
+    larger it was: in all a quarter of the memory where libraries of a few ten megabytes are
+    compressed. Other C libraries have no such function.
     """
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - for the commands that have large files to read
 
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+            c = ctypes.CDLL(None)
+            c.mallopt(_ARENA_MAX, 1)
+            c.mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def _open_streams() -> None:
