@@ -82,6 +82,11 @@ def test_another_text_is_refused(spec: str) -> None:
     assert "zlib" in caught.value.fix
 
 
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="is no compression"):
+        compressor(9)  # type: ignore[arg-type]  # as a caller without a type checker may
+
+
 @pytest.mark.parametrize(
     ("spec", "module"), [("libdeflate", "deflate"), ("max", "deflate"), ("ultra", "zopfli")]
 )

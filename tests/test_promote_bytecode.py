@@ -753,21 +753,22 @@ def test_optimisation_is_explicit(optimize: Level, doc: str | None) -> None:
 
 @pytest.mark.parametrize("hazards", [True, False])
 def test_docstrings_that_code_uses_stay(hazards: bool) -> None:  # noqa: FBT001 - a parameter
-    """Those of the distribution whose code uses any, and of modules that import it."""
+    """Those of the distribution whose code uses any, and of importers of it or of its package."""
     files = dist(
         "a", files={"a/__init__.py": OPTIMISED, "a/b.py": "def g(f): return f.__doc__ % 1\n"}
     )
     others = dist(
         "b", files={"b/__init__.py": OPTIMISED, "b/c.py": f"def g():\n    import a.b\n{OPTIMISED}"}
     )
+    third = dist("c", files={"c/__init__.py": f"def g():\n    import a\n{OPTIMISED}"})
     pipeline = Pipeline((PromoteBytecode(PYTHON, optimize=2),), hazards=hazards)
-    result = pipeline.run(tree_from(files, others))
+    result = pipeline.run(tree_from(files, others, third))
     documented = {
         path
-        for path in ("a/__init__.pyc", "b/__init__.pyc", "b/c.pyc")
+        for path in ("a/__init__.pyc", "b/__init__.pyc", "b/c.pyc", "c/__init__.pyc")
         if getattr(values(result.after[path].read()).get("f"), "__doc__", None)
     }
-    assert documented == ({"a/__init__.pyc", "b/c.pyc"} if hazards else set())
+    assert documented == ({"a/__init__.pyc", "b/c.pyc", "c/__init__.pyc"} if hazards else set())
 
 
 def test_optimised_bytecode_beside_a_source_has_the_plain_name() -> None:

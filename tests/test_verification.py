@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from math import nan
 from pathlib import Path
 from typing import ClassVar
 
@@ -429,7 +430,9 @@ class TestVerifier:
             pass
 
     @pytest.mark.parametrize(
-        "options", [{"handler": "app"}, {"timeout": 0}, {"imports": False}], ids=str
+        "options",
+        [{"handler": "app"}, {"timeout": 0}, {"timeout": nan}, {"imports": False}],
+        ids=str,
     )
     def test_checks_that_check_nothing(self, options: dict[str, object]) -> None:
         with pytest.raises(UsageError):

@@ -15,13 +15,12 @@ from lambdaslim.cache import Cache
 from lambdaslim.compressors import Compressor
 from lambdaslim.deflate import pack_entry
 from lambdaslim.passes import Pass, StripElf
+from lambdaslim.signs import TESTS
 from lambdaslim.tree import Entry, Tree
 
 # Bytes from which a file is worth it, and above which it would take too much memory beside the one
 # that a pass is at.
 _LEAST, _MOST = 64 * 1024, 8 << 20
-# Most of what lies below these is removed.
-_TESTS = {"tests", "test"}
 
 
 @contextmanager
@@ -50,7 +49,8 @@ def compressing(
 
 def _worth(entry: Entry) -> bool:
     native = entry.name.endswith(".so") or ".so." in entry.name
-    return native and _LEAST <= entry.size <= _MOST and _TESTS.isdisjoint(entry.path.split("/"))
+    # Most tests are removed.
+    return native and _LEAST <= entry.size <= _MOST and TESTS.isdisjoint(entry.path.split("/"))
 
 
 def _fill(

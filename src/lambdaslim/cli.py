@@ -121,8 +121,7 @@ def _share_memory() -> None:
     """Have all threads take memory from one place, which each of them can use again.
 
     glibc gives each thread its own, which keeps what was large and is free, and keeps more the
-    larger it was: in all a quarter of the memory where libraries of a few ten megabytes are
-    compressed. Other C libraries have no such function.
+    larger it was. Other C libraries have no such function.
     """
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - for the commands that have large files to read

@@ -20,14 +20,13 @@ from lambdaslim.distributions import Distribution, Distributions, normalised
 from lambdaslim.docstring_uses import NONE as NO_USES
 from lambdaslim.docstring_uses import DocstringUses
 from lambdaslim.readings import Readings
-from lambdaslim.signs import ANY, NONE, OWN, Signs
+from lambdaslim.signs import ANY, NONE, OWN, TESTS, Signs
 from lambdaslim.tree import Tree
 
-_TESTS = {"tests", "test"}
 _GROUP = re.compile(r"(?m)^\s*\[\s*([^]\s]+)\s*\]")
 
-# Only pytest loads it, and only when it runs tests.
-_CONFTEST = "/conftest.py"
+#: The name of files that only pytest loads by itself, and only when it runs tests.
+BY_PYTEST = "conftest.py"
 
 #: Paths that must stay, with the reason.
 Needs = Mapping[str, str]
@@ -63,12 +62,13 @@ class Hazards:
 
     def _only_for_pytest(self, path: str) -> bool:
         """Tell whether a source is a conftest.py that no code nearby speaks of."""
-        if not f"/{path}".endswith(_CONFTEST):
+        if self._tree[path].name != BY_PYTEST:
             return False
         group = self._group(path)
         if group not in self._conftests:
-            others = (one for one in self._groups[group] if not f"/{one}".endswith(_CONFTEST))
-            self._conftests[group] = any(b"conftest" in self._tree[one].read() for one in others)
+            near = (self._tree[one] for one in self._groups[group])
+            others = (one for one in near if one.name != BY_PYTEST)
+            self._conftests[group] = any(b"conftest" in one.read() for one in others)
         return not self._conftests[group]
 
     @cached_property
@@ -331,7 +331,7 @@ class Hazards:
         """The files below directories of tests that code outside of them names."""
         needs: dict[str, str] = {}
         # Not all signs: nobody asks what the tests themselves need, and they are many.
-        outside = (path for path in self._sources if not _TESTS & set(path.split("/")))
+        outside = (path for path in self._sources if not TESTS & set(path.split("/")))
         for path in outside:
             signs = self._readings.signs(self._tree[path])
             if signs.anchored:

@@ -51,7 +51,8 @@ _OWN_NAMES = {"__name__", "__package__"}
 #: Stands in `Signs.looks_up` for a name that is not written there, and for the module's own.
 ANY, OWN = "*", ""
 _METADATA_PARTS = {"RECORD", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json"}
-_TESTS = ("tests", "test")
+#: Names of directories of tests.
+TESTS = frozenset({"tests", "test"})
 # Literals that are joined to a path.
 _MOST_PARTS = 8
 _PLACE = re.compile(r"[\w-]{1,60}(?:/[\w-]{1,60}){0,5}")
@@ -365,7 +366,7 @@ class _Reading:
             self.metadata_parts.add("METADATA")
         elif text in _METADATA_PARTS and "read_text" in self.calls:
             self.metadata_parts.add(text)
-        elif any(part in _TESTS for part in text.split("/")):
+        elif any(part in TESTS for part in text.split("/")):
             self._tests(place, text)
 
     def _source_names(self, place: int, text: str) -> None:
@@ -390,7 +391,7 @@ class _Reading:
     def _tests(self, place: int, text: str) -> None:
         """Note a path below tests, of one literal or of literals that are joined."""
         parts = [part for part in text.split("/") if part]
-        parts = parts[next(n for n, part in enumerate(parts) if part in _TESTS) :]
+        parts = parts[next(n for n, part in enumerate(parts) if part in TESTS) :]
         for _ in range(_MOST_PARTS):
             if self._text(place + 1) not in (",", "/") or place + 2 >= len(self.found):
                 break

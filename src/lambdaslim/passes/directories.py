@@ -10,6 +10,7 @@ from functools import partial
 
 from lambdaslim import imports, tokens
 from lambdaslim.cache import code_version
+from lambdaslim.hazards import BY_PYTEST
 from lambdaslim.passes.contract import Context
 from lambdaslim.readings import digest_of
 from lambdaslim.tree import Tree
@@ -21,9 +22,6 @@ _LISTS = (b"__all__", b"submodules", b"fromlist")
 _IN_NAMES, _QUOTES = {b".", b"/"}, {b"'", b'"'}
 _READ = (".py", ".pyc", ".so", ".pth", "/entry_points.txt")
 _AROUND = re.compile(r"(?:^|/)(?:[^/]+\.(?:dist|egg)-info|__pycache__)/")
-# pytest loads these by itself, and only when it runs tests; so what they mention counts only where
-# other code mentions them.
-_BY_PYTEST = "conftest.py"
 
 
 class Directories:
@@ -38,7 +36,7 @@ class Directories:
         """
         self.tree = tree
         self.context = context
-        self._glance = _Glance(names | {_BY_PYTEST.removesuffix(".py")})
+        self._glance = _Glance(names | {BY_PYTEST.removesuffix(".py")})
         self.owners_of = context.distributions.owners_of
         self.files: dict[str, tuple[str, ...]] = {}
         for directory in sorted(d for d in tree.directories if d.rpartition("/")[2] in names):
@@ -47,7 +45,8 @@ class Directories:
             deep = top and owned and directory.rpartition("/")[0] != self._root(owned[0])
             if owned and not inside and not deep:
                 self.files[directory] = owned
-        self._by_pytest = frozenset(p for p, entry in tree.items() if entry.name == _BY_PYTEST)
+        # What these mention counts only where other code mentions them.
+        self._by_pytest = frozenset(p for p, entry in tree.items() if entry.name == BY_PYTEST)
         self._all_files = self._payload(tree)
         self._dotted: dict[str, list[str]] = {}
         for place in (*self.files, *sorted(self._by_pytest)):

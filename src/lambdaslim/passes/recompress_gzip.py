@@ -125,11 +125,7 @@ def _one(entry: Entry, compress: Compressor, cache: Cache) -> bytes | None:
     if not cache:
         return recompressed(data, compress)
     key = f"{hashlib.sha256(data).hexdigest()} {compress.name} {code_version(__file__)}"
-    made = cache.get("gzip", key)
-    if made is None:
-        made = recompressed(data, compress) or b""
-        cache.put("gzip", key, made)
-    return made or None
+    return cache.once("gzip", key, lambda: recompressed(data, compress) or b"") or None
 
 
 def _done(job: tuple[Entry, Future[bytes | None]]) -> Iterator[tuple[Entry, bytes]]:

@@ -9,9 +9,8 @@ from typing import ClassVar
 from lambdaslim.passes.contract import Context
 from lambdaslim.passes.directories import Directories
 from lambdaslim.pruning import Pruning
+from lambdaslim.signs import TESTS
 from lambdaslim.tree import Decision, Keep, Remove, Tree
-
-_NAMES = frozenset({"tests", "test"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class StripTests:
 
     def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
         """Yield a removal per file of a removed directory, and a `Keep` per one that stays."""
-        found = Directories(tree, context, _NAMES)
+        found = Directories(tree, context, TESTS)
         forbidden = {d: why for d in found.files if (why := self._forbidden(d, found, context))}
         rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
         by_rule = tuple(Pruning(tree, context.distributions, rules, context.readings).decisions())
