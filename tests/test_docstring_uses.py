@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lambdaslim import Tree
 from lambdaslim.distributions import Distributions
-from lambdaslim.docstring_uses import NONE, DocstringUses, docstring_uses
+from lambdaslim.docstring_uses import NONE, DocstringUses, defined, docstring_uses
 from lambdaslim.hazards import Hazards
 from trees import Data, dist, tree_from
 
@@ -163,3 +163,18 @@ def test_hostile_sources_take_bounded_time(piece: str) -> None:
     started = time.process_time()
     docstring_uses(source.encode())
     assert time.process_time() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def a():\n  class B: ...\nclass\tC(B): ...\nasync def d(): ...\n", ["B", "C", "a", "d"]),
+        ("undef = 1\nundef e\nsubclass F\n_def g\n", []),
+        ("define(1)\nclassic = 2\n", []),
+        ("def é(): ...\n", ["é"]),
+        ("def\\\n  x(): ...\n", []),
+        ("", []),
+    ],
+)
+def test_the_names_that_a_source_defines(source: str, names: list[str]) -> None:
+    assert defined(source.encode()) == names

@@ -22,6 +22,11 @@ _GETATTR = "getattr"
 _MEANT = {_DOC, _GETDOC, _GETATTR}
 _INTRODUCE = {"def", "class", "import", "as", ",", "("}
 _MAY_USE = re.compile(rb"__doc__|\bgetdoc\b|[dD]ocstring")
+# One of these is in what that matches, and is looked for much faster.
+_MAYBE = (b"__doc__", b"getdoc", b"ocstring")
+# A search for a word that stands first is fast; for one that a look behind it follows it is not.
+_DEFINITIONS = re.compile(rb"def\s+([\w\x80-\xff]+)"), re.compile(rb"class\s+([\w\x80-\xff]+)")
+_WORD = re.compile(rb"\w")
 # After an expression: it is asked whether it is there.
 _TESTS_AFTER = {"is", "or", "and", "if"}
 _TESTS_BEFORE = {"if", "elif", "while", "not", "and", "or"}
@@ -79,9 +84,24 @@ NONE = DocstringUses()
 
 def docstring_uses(data: bytes) -> DocstringUses:
     """Return what a source needs docstrings for."""
-    if not _MAY_USE.search(data):
+    if not (any(one in data for one in _MAYBE) and _MAY_USE.search(data)):
         return NONE
     return _Reading(tokens(decoded(data))).uses()
+
+
+def defined(data: bytes) -> list[str]:
+    r"""Return the names of the functions and classes that a source may define, each once.
+
+    >>> defined(b"class A:\n    def b(self): ...\n")
+    ['A', 'b']
+    """
+    found = (
+        match[1].decode("utf-8", "replace")
+        for pattern in _DEFINITIONS
+        for match in pattern.finditer(data)
+        if not _WORD.match(data[max(match.start() - 1, 0) : match.start()])
+    )
+    return sorted(set(found))
 
 
 @dataclass(slots=True)

@@ -68,6 +68,10 @@ class Readings:
         """Return the names of functions that a source gives its own place to."""
         return frozenset(self.texts("hands-over", entry, _hands_over_sorted, by=_code()))
 
+    def defines(self, entry: Entry) -> frozenset[str]:
+        """Return the names of the functions and classes that a source may define."""
+        return frozenset(self.texts("defines", entry, docstring_uses.defined, by=_code()))
+
     def docstring_uses(self, entry: Entry) -> DocstringUses:
         """Return what a source needs docstrings for."""
         found = self.texts("docstring-uses", entry, _docstring_uses_as_texts, by=_code())

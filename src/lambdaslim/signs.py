@@ -58,6 +58,7 @@ _MOST_PARTS = 8
 _PLACE = re.compile(r"[\w-]{1,60}(?:/[\w-]{1,60}){0,5}")
 # Steps up from a module's own directory, where a number is not written there.
 _MOST_STEPS = 3
+_STEPS, _BETWEEN_STEPS = {"parent", "dirname"}, {".", "(", "path", "os", "abspath", "resolve", ")"}
 _FALSE = {"False", "None"}
 
 # Literals that are names of files of compilers and type checkers: sources, libraries and stubs.
@@ -329,17 +330,17 @@ class _Reading:
 
     def _climbed(self) -> int:
         """Return the most steps up that any one expression may take."""
-        texts = [text for _, text in self.found]
         most = run = 0
-        for text, after in pairwise(texts):
-            if text in ("parent", "dirname"):
+        for place, (_, text) in enumerate(self.found):
+            if text in _STEPS:
                 run += 1
-            elif text not in (".", "(", "path", "os", "abspath", "resolve", ")"):
-                run = 0
-            if text == "parents" and after == "[":
+                most = max(most, run)
+            elif text == "parents" and self._text(place + 1) == "[":
                 run = _MOST_STEPS
-            most = max(most, run, self.climbs)
-        return most
+                most = max(most, run)
+            elif run and text not in _BETWEEN_STEPS:
+                run = 0
+        return max(most, self.climbs)
 
     def _option(self, name: str, given: bool, place: int) -> None:  # noqa: FBT001 - one caller each
         if not given or self._text(place + 2) in _FALSE:

@@ -13,8 +13,7 @@ from importlib.util import decode_source
 
 OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
 
-STRING, NAME, NEWLINE = "string", "name", "newline"
-_OTHER, _END = "other", ""
+STRING, NAME, NEWLINE, OTHER = "string", "name", "newline", "other"
 # A string that does not end goes on to the end of its line, or of the file. Space and comments go
 # before a token, so that there are fewer matches, and names come first, since most tokens are.
 _TOKEN = re.compile(
@@ -34,8 +33,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# By the number of the group; a name right before a quote may be the prefix of a string.
-_KINDS = (_END, NAME, STRING, NAME, NEWLINE, _OTHER)
+# The groups by number; a name right before a quote may be the prefix of a string.
+_A_NAME, _A_STRING, _A_PREFIX, _A_NEWLINE, _ANOTHER = range(1, 6)
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
@@ -44,18 +43,25 @@ def tokens(text: str) -> list[tuple[str, str]]:
     Space, comments, and the ends of lines within brackets are left out.
     """
     found: list[tuple[str, str]] = []
+    add = found.append
     depth = 0
+    # The most frequent first: sources of a tree have millions of tokens.
     for match in _TOKEN.finditer(text):
-        group = match.lastindex or 0
-        kind, token = _KINDS[group], match[group]
-        if kind == _OTHER:
+        group = match.lastindex
+        if group == _A_NAME:
+            add((NAME, match[_A_NAME]))
+        elif group == _ANOTHER:
+            token = match[_ANOTHER]
             if token in OPENING:
                 depth += 1
             elif token in CLOSING and depth:
                 depth -= 1
-        elif kind == _END or (kind == NEWLINE and depth):  # a line goes on within brackets
-            continue
-        found.append((kind, token))
+            add((OTHER, token))
+        elif group == _A_NEWLINE:
+            if not depth:  # within brackets a line goes on
+                add((NEWLINE, match[_A_NEWLINE]))
+        elif group is not None:
+            add((STRING if group == _A_STRING else NAME, match[group]))
     return found
 
 
