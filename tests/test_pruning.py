@@ -315,3 +315,17 @@ def test_a_slimmed_tree_has_no_more_to_prune() -> None:
     once = run(tree, rows=ROW + CHOICE)
     assert once.changes
     assert not run(once.after, rows=ROW + CHOICE).changes
+
+
+@pytest.mark.parametrize(
+    ("named_in", "goes"), [("lib/own.py", True), ("other/__init__.py", False), ("main.py", False)]
+)
+def test_what_the_distribution_itself_names_does_not_count(named_in: str, *, goes: bool) -> None:
+    rows = ROW.replace('when = "unused"', 'when = "always"')
+    files = {**LIB, "lib/own.py": "", "other/__init__.py": ""}
+    files[named_in] = "import lib.extra\n"
+    mine = {path: text for path, text in files.items() if path.startswith("lib/")}
+    others = {path: text for path, text in files.items() if path.startswith("other/")}
+    own = {path: text for path, text in files.items() if path == "main.py"}
+    result = run(tree_from(dist("lib", "1", mine), dist("other", "1", others), own), rows=rows)
+    assert ("lib/extra/a.bin" in removed(result)) == goes

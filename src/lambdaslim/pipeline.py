@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lambdaslim.cache import Cache
 from lambdaslim.distributions import Distributions
 from lambdaslim.errors import PlanError
 from lambdaslim.findings import Finding
@@ -81,7 +80,8 @@ class Pipeline:
         keep: gitignore patterns of what no pass may touch.
         knowledge: the keep-rules of distributions that are in force.
         hazards: whether passes look for code that needs what they would take away.
-        cache: keeps what passes compute from the bytes of files, for later runs.
+        readings: remembers what was found in single files; its cache keeps that, and what passes
+            compute, for later runs.
 
     Raises:
         PatternError: a malformed keep pattern.
@@ -97,7 +97,7 @@ class Pipeline:
     keep: Sequence[str] = ()
     knowledge: Knowledge = field(default_factory=Knowledge.bundled, repr=False)
     hazards: bool = True
-    cache: Cache = field(default_factory=lambda: Cache(None), repr=False, compare=False)
+    readings: Readings = field(default_factory=Readings, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the keep patterns."""
@@ -107,7 +107,7 @@ class Pipeline:
     def context(self, distributions: Distributions) -> Context:
         """Return what the passes are told about a tree with these distributions."""
         keep = Patterns(self.keep)
-        return Context(distributions, self.knowledge, keep, self.hazards, Readings(self.cache))
+        return Context(distributions, self.knowledge, keep, self.hazards, self.readings)
 
     def run(self, tree: Tree) -> Result:
         """Apply every pass in turn; nothing on disk is changed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 from lambdaslim import native
 from lambdaslim.distributions import Distribution, Distributions
@@ -46,12 +47,15 @@ class Pruning:
         distributions: Distributions,
         rules: Iterable[PruneRule],
         readings: Readings,
+        *,
+        by: str,
     ) -> None:
-        """Find the files that the rules are about."""
+        """Find the files that those of `rules` are about that the pass `by` goes by."""
         self._tree = tree
         self._distributions = distributions
         self._readings = readings
-        self._cases = tuple(self._found(tuple(rules)))
+        self._rules = tuple(rules)
+        self._cases = tuple(self._found([rule for rule in self._rules if rule.by == by]))
 
     def _found(self, rules: Sequence[PruneRule]) -> Iterator[_Case]:
         taken: set[str] = set()
@@ -98,9 +102,13 @@ class Pruning:
 
     @cached_property
     def _mentions(self) -> dict[str, tuple[str, ...]]:
-        """Who names what any of the rules asks for, found in one look."""
-        names = {name for case in self._cases for name in case.rule.unless_named}
-        return dict(self._usage.mentions(sorted(names)))
+        """Who names what any of the rules asks for, found in one look for all passes."""
+        asked: dict[str, frozenset[str]] = {}
+        for rule, one in product(self._rules, self._distributions.every):
+            if rule.concerns(one.name, one.version):
+                same = frozenset((one.name, *rule.along))
+                asked |= {name: asked.get(name, same) & same for name in rule.unless_named}
+        return dict(self._usage.mentions(asked))
 
     def _named(self, case: _Case) -> str | None:
         same = {case.distribution.name, *case.rule.along}

@@ -63,20 +63,28 @@ class Usage:
             return "no code of yours is in the tree that would show what it uses"
         return None
 
-    def mentions(self, names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    def mentions(self, asked: Mapping[str, Collection[str]]) -> Mapping[str, tuple[str, ...]]:
         """Return the files that name each of some dotted names.
 
         A source names "a.b" if its code has both words, wherever; so does bytecode, where they may
         be parts of others. Other files of the user, `.pth` files and entry points do with any text.
         A native file does by the dotted text, or by each word as a string.
+
+        Args:
+            asked: the names, each with the distributions whose own files do not count.
         """
-        parts = {name: tuple(part.encode() for part in name.split(".")) for name in names}
-        found: dict[str, list[str]] = {name: [] for name in parts}
-        asked = digest_of(parts)
-        for path in self._readable() if parts else ():
-            find = partial(_named, path, names=parts)
-            by = f"{_code()} {_kind(path)} {asked}"
-            for name in self._readings.texts("names", self._tree[path], find, by=by):
+        found: dict[str, list[str]] = {name: [] for name in asked}
+        groups: dict[frozenset[str], _Question] = {}
+        for path in self._readable() if asked else ():
+            owners = frozenset(one.name for one in self._distributions.owners_of(path))
+            if owners not in groups:
+                names = (name for name, theirs in asked.items() if owners.isdisjoint(theirs))
+                groups[owners] = _Question.of(names)
+            question = groups[owners]
+            by = f"{_code()} {_kind(path)} {question.digest}"
+            find = partial(_named, path, names=question.names)
+            texts = self._readings.texts
+            for name in texts("names", self._tree[path], find, by=by) if question.names else ():
                 found[name].append(path)
         return {name: tuple(paths) for name, paths in found.items()}
 
@@ -143,6 +151,19 @@ class Usage:
             named = (any(name in self._tree[path].read() for name in known) for path in paths)
             if one.name not in same and any(named):
                 yield paths
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Dotted names with their parts, and a digest of them for keys."""
+
+    names: Mapping[str, tuple[bytes, ...]]
+    digest: str
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> _Question:
+        parts = {name: tuple(part.encode() for part in name.split(".")) for name in names}
+        return cls(parts, digest_of(parts))
 
 
 def _code() -> str:

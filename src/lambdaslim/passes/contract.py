@@ -12,6 +12,7 @@ from lambdaslim.distributions import Distributions
 from lambdaslim.hazards import Hazards
 from lambdaslim.knowledge import KeepRule, Knowledge
 from lambdaslim.patterns import Patterns
+from lambdaslim.pruning import Pruning
 from lambdaslim.readings import Readings
 from lambdaslim.tree import Decision, Tree
 
@@ -44,6 +45,11 @@ class Context:
     def scan(self, tree: Tree) -> Hazards | None:
         """Return what code of `tree` needs, None if nobody wants to know."""
         return Hazards(tree, self.distributions, self.readings) if self.hazards else None
+
+    def prune(self, tree: Tree, *, by: str) -> Iterator[Decision]:
+        """Yield what the prune-rules of the pass `by` say of `tree`: `Remove` and `Keep`."""
+        rules = self.knowledge.prune
+        return Pruning(tree, self.distributions, rules, self.readings, by=by).decisions()
 
     def rule(self, name: str, path: str, tree: Tree) -> KeepRule | None:
         """Return the keep-rule that forbids the pass `name` to touch a file of `tree`, or None."""

@@ -98,6 +98,8 @@ class Directories:
         What a kept directory's own files mention is needed too, so this goes on until no more is.
         """
         removed = set(self.files) - set(kept)
+        if not removed:
+            return {}
         found: dict[str, str] = {}
         unread = [path for path in self._outside(removed) if path not in gone]
         removed |= self._by_pytest

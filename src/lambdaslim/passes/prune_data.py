@@ -13,7 +13,7 @@ from lambdaslim.errors import UsageError
 from lambdaslim.findings import Finding
 from lambdaslim.knowledge.prune import ChoiceRule
 from lambdaslim.passes.contract import Context
-from lambdaslim.pruning import Pruning, recorded
+from lambdaslim.pruning import recorded
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 from lambdaslim.usage import Unknown, Usage
 
@@ -56,10 +56,7 @@ class PruneData:
         """
         taken: set[str] = set()
         if self.rules:
-            rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
-            for decision in Pruning(
-                tree, context.distributions, rules, context.readings
-            ).decisions():
+            for decision in context.prune(tree, by=self.name):
                 taken.update([decision.path] if isinstance(decision, Remove) else [])
                 yield decision
         choices = list(_choices(tree, context, taken))

@@ -48,7 +48,7 @@ class RecompressGzip:
     of the same owner holds a digest of it.
 
     Attributes:
-        compression: how to compress, see `compressors.compressor`: "zlib" (level 9), "max", ...
+        compression: how to compress, see `compressors.compressor`: "zlib", "max", ...
 
     Raises:
         UsageError: an unknown compressor.

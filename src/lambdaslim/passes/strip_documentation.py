@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from lambdaslim.passes.contract import Context
 from lambdaslim.passes.directories import Directories
-from lambdaslim.pruning import Pruning
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 
 _NAMES = frozenset({"docs", "doc", "examples", "example", "benchmarks", "benchmark"})
@@ -28,9 +27,8 @@ class StripDocumentation:
 
     def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
         """Yield removals, and a `Keep` per directory or rule that does not go."""
-        rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
         taken: set[str] = set()
-        for decision in Pruning(tree, context.distributions, rules, context.readings).decisions():
+        for decision in context.prune(tree, by=self.name):
             taken.update([decision.path] if isinstance(decision, Remove) else [])
             yield decision
         found = Directories(tree, context, _NAMES, top=True)

@@ -12,7 +12,7 @@ from lambdaslim import elf
 from lambdaslim.distributions import Distribution, normalised
 from lambdaslim.elf import MalformedElfError
 from lambdaslim.passes.contract import Context
-from lambdaslim.pruning import Pruning, recorded
+from lambdaslim.pruning import recorded
 from lambdaslim.tree import Decision, Entry, Keep, Remove, Tree
 
 _LIBRARY = re.compile(r"/(?P<stem>lib[^/]+?)\.so(?:\.\d+)*$")
@@ -42,10 +42,8 @@ class StripDuplicateData:
 
     def edits(self, tree: Tree, context: Context) -> Iterator[Decision]:
         """Yield removals, and a `Keep` per copy or rule that does not go."""
-        mine = (rule for rule in context.knowledge.prune if rule.by == self.name)
-        rules = tuple(mine) if self.rules else ()
         taken: set[str] = set()
-        for decision in Pruning(tree, context.distributions, rules, context.readings).decisions():
+        for decision in context.prune(tree, by=self.name) if self.rules else ():
             taken.update([decision.path] if isinstance(decision, Remove) else [])
             yield decision
         spare = [(copy, kept) for copy, kept in _copies(tree, context) if copy.path not in taken]

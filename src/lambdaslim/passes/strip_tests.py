@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from lambdaslim.passes.contract import Context
 from lambdaslim.passes.directories import Directories
-from lambdaslim.pruning import Pruning
 from lambdaslim.signs import TESTS
 from lambdaslim.tree import Decision, Keep, Remove, Tree
 
@@ -30,8 +29,7 @@ class StripTests:
         """Yield a removal per file of a removed directory, and a `Keep` per one that stays."""
         found = Directories(tree, context, TESTS)
         forbidden = {d: why for d in found.files if (why := self._forbidden(d, found, context))}
-        rules = (rule for rule in context.knowledge.prune if rule.by == self.name)
-        by_rule = tuple(Pruning(tree, context.distributions, rules, context.readings).decisions())
+        by_rule = tuple(context.prune(tree, by=self.name))
         gone = self._gone(by_rule, tree, context)
         # Tests that stay may import what the rules are about.
         staying = found.owners(forbidden | found.needed(forbidden, gone))
