@@ -12,9 +12,10 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from lambdaslim.errors import OutputError
 
@@ -22,7 +23,8 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 # What a lock that another run holds answers.
 _BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-
+# Bytes that are worth a flush of their own.
+_FLUSHED = 4 << 20
 
 # A name in a directory holds 255 bytes on most systems; ours adds some to the output's.
 _LONGEST_SHOWN = 200
@@ -76,6 +78,46 @@ def staged_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
             raise
         finally:
             claim.end()
+
+
+class Flushing:
+    """Writes to a file, and has it written to the disk in a thread meanwhile, not only at the end.
+
+    Raises:
+        OSError: it could not be written, at any call or at the end of the block.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Take an open file; whoever opened it closes it."""
+        self._file = file
+        self._pool = ThreadPoolExecutor(1)
+        self._started: Future[None] | None = None
+        self._left = 0
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait for what was started; what came after it is left to whoever closes the file."""
+        self._pool.shutdown()
+        if self._started and error == (None, None, None):
+            self._started.result()
+
+    def write(self, data: bytes) -> None:
+        """Write, and start to flush if there is enough and nothing is being flushed."""
+        self._file.write(data)
+        self._left += len(data)
+        if self._left >= _FLUSHED and (self._started is None or self._started.done()):
+            self.start()
+
+    def start(self) -> None:
+        """Start to flush what was written so far; the file may be read meanwhile."""
+        if self._started:
+            self._started.result()
+        self._file.flush()
+        self._started = self._pool.submit(os.fsync, self._file.fileno())
+        self._left = 0
 
 
 @contextmanager
