@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,5 +113,51 @@ def test_the_end_of_the_block_stops_it(tmp_path: Path) -> None:
         with ahead.compressing(tree, [], compress, cache):
             assert started.wait(10)
         go_on.set()
+        wait()
+    assert compress.given == [FILLING]
+
+
+def test_it_stops_between_the_pieces_of_a_file(tmp_path: Path) -> None:
+    started, go_on = threading.Event(), threading.Event()
+    made: list[int] = []
+
+    class InPieces(Counting):
+        def pieces(self, data: bytes) -> list[Callable[[], bytes]]:
+            assert data
+            return [partial(self._piece, number) for number in range(3)]
+
+        def _piece(self, number: int) -> bytes:
+            made.append(number)
+            started.set()
+            assert go_on.wait(10)
+            return b"x"
+
+    with Cache(tmp_path) as cache:
+        with ahead.compressing(Tree([Entry.of("a.so", FILLING)]), [], InPieces(), cache):
+            assert started.wait(10)
+        go_on.set()
+        wait()
+    assert made == [0]
+
+
+def test_after_an_earlier_run_nothing_is_left_to_do(tmp_path: Path) -> None:
+    compress = Counting()
+    tree = Tree([Entry.of("a.so", FILLING), Entry.of("b.so", FILLING * 2)])
+    with Cache(tmp_path) as cache:
+        list(pack_all(tree.values(), compress, cache=cache))
+        before = list(compress.given)
+        changed = Tree([*tree.values(), Entry.of("c.so", FILLING * 3)])
+        with ahead.compressing(changed, [], compress, cache):
+            wait()
+    assert compress.given == before
+
+
+def test_files_that_leave_no_room_for_the_largest_are_left_to_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "_ROOM", 5 * len(FILLING))
+    compress = Counting()
+    tree = Tree(Entry.of(f"{n}.so", FILLING * n) for n in (1, 2, 3))
+    with Cache(tmp_path) as cache, ahead.compressing(tree, [], compress, cache):
         wait()
     assert compress.given == [FILLING]

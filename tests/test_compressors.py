@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdaslim import compressors
-from lambdaslim.compressors import compressor
+from lambdaslim.compressors import Divisible, compressor
 from lambdaslim.errors import UsageError
 
 FAMILIES = ("zlib", "zlib:0", "zlib:1", "libdeflate", "libdeflate:1", "max", "ultra")
 NOISE = random.Random(7).randbytes(3_000)  # noqa: S311 - incompressible, not secret
+PIECE = 2 << 20
 TEXT = b"".join(b"line %d of a file\n" % number for number in range(2_000))
 
 
@@ -51,7 +52,9 @@ def test_threads_do_not_disturb_each_other(spec: str) -> None:
 
 
 def test_names_tell_library_version_and_level() -> None:
-    assert compressor().name == f"zlib {zlib.ZLIB_RUNTIME_VERSION} level 9"
+    version = zlib.ZLIB_RUNTIME_VERSION
+    assert compressor().name == f"zlib {version} level 9 (ELF 8) in 2 MiB pieces"
+    assert compressor("zlib:9").name == f"zlib {version} level 9 in 2 MiB pieces"
     names = [compressor(spec).name for spec in FAMILIES]
     assert len({*names}) == len(FAMILIES)
     assert compressor("max").name.endswith(" level 12")
@@ -59,11 +62,44 @@ def test_names_tell_library_version_and_level() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "same"),
-    [("zlib", "zlib:9"), ("libdeflate", "libdeflate:10"), ("max", "libdeflate:12")],
+    [("libdeflate", "libdeflate:10"), ("max", "libdeflate:12")],
 )
 def test_short_names_stand_for_levels(spec: str, same: str) -> None:
     assert compressor(spec).name == compressor(same).name
     assert compressor(spec)(TEXT) == compressor(same)(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("data", "same"),
+    [(TEXT, "zlib:9"), (b"\x7fELF" + TEXT, "zlib:8"), (TEXT + b"\x7fELF", "zlib:9")],
+)
+def test_zlib_takes_level_8_for_native_code_alone(data: bytes, same: str) -> None:
+    # So that the levels differ at all: repetitions that level 8 gives up looking for.
+    data += b"".join(TEXT[start : start + 300] for start in range(0, 30_000, 7))
+    assert compressor("zlib:8")(data) != compressor("zlib:9")(data)
+    assert compressor("zlib")(data) == compressor(same)(data)
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 70_000])
+@pytest.mark.parametrize("spec", ["zlib", "zlib:0", "zlib:1"])
+def test_large_data_is_compressed_in_pieces(spec: str, size: int) -> None:
+    compress = compressor(spec)
+    assert isinstance(compress, Divisible)
+    data = (TEXT * (size // len(TEXT) + 1))[:size]
+    pieces = compress.pieces(data)
+    assert len(pieces) == max(-(-size // PIECE), 1)
+    # In whatever order they are made.
+    backwards = [make() for make in reversed(pieces)][::-1]
+    assert compress(data) == b"".join(backwards)
+    assert inflated(compress(data)) == data
+
+
+def test_a_piece_refers_to_the_one_before_it() -> None:
+    noise = random.Random(8).randbytes(30_000)  # noqa: S311 - incompressible, not secret
+    data = bytes(PIECE - len(noise)) + noise + noise
+    first, second = (make() for make in compressor("zlib:6").pieces(data))  # type: ignore[attr-defined]  # is divisible
+    assert len(first) > len(noise)
+    assert len(second) < len(noise) / 50
 
 
 def test_more_effort_gives_fewer_bytes() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdaslim import Entry, deflate
+from lambdaslim.cache import Cache
 from lambdaslim.compressors import compressor
-from lambdaslim.deflate import DEFLATED, STORED, pack_all, pack_entry
+from lambdaslim.deflate import DEFLATED, STORED, is_kept, pack_all, pack_entry
 from lambdaslim.errors import ChangedError
 
 MB = 1 << 20
@@ -103,6 +107,47 @@ def test_memory_is_bounded_by_what_is_at_work() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 130 * MB
+
+
+class InPieces(Recording):
+    """A compressor of pieces of a megabyte, each of which waits until so many threads have one."""
+
+    def __init__(self, together: int, broken: int | None = None) -> None:
+        super().__init__()
+        self.barrier = threading.Barrier(together)
+        self.broken = broken
+
+    def pieces(self, data: bytes) -> list[Callable[[], bytes]]:
+        return [partial(self._piece, number) for number in range(len(data) // MB)]
+
+    def _piece(self, number: int) -> bytes:
+        self.barrier.wait(10)
+        if number == self.broken:
+            raise ChangedError("changed", where="f", fix="wait")
+        self(b"")
+        return b"%d " % number
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_threads_share_the_pieces_of_a_large_file(workers: int) -> None:
+    compress = InPieces(workers)
+    (packed,) = pack_all([zeros("a", 8 * MB)], compress, workers=workers)
+    assert packed.payload == b"0 1 2 3 4 5 6 7 "
+
+
+@pytest.mark.parametrize("broken", [0, 5])
+def test_an_error_in_a_piece_is_raised(broken: int) -> None:
+    with pytest.raises(ChangedError):
+        list(pack_all([zeros("a", 8 * MB)], InPieces(1, broken), workers=3))
+
+
+def test_pieces_that_were_made_before_are_not_made_again(tmp_path: Path) -> None:
+    with Cache(tmp_path) as cache:
+        first = list(pack_all([zeros("a", 4 * MB)], compress := InPieces(1), cache=cache))
+        assert list(pack_all([zeros("a", 4 * MB)], compress, cache=cache)) == first
+        assert is_kept(zeros("b", 4 * MB), compress, cache)
+        assert not is_kept(zeros("b", 3 * MB), compress, cache)
+    assert len(compress.sizes) == 4
 
 
 def test_an_empty_and_an_incompressible_file_are_stored() -> None:

@@ -22,7 +22,7 @@ from lambdaslim.compressors import DEFAULT, Compressor, compressor
 from lambdaslim.deflate import DEFLATED, Packed, pack_all
 from lambdaslim.errors import OutputError
 from lambdaslim.scanner import StrPath, scan
-from lambdaslim.staging import output_errors, staged_directory, staged_file
+from lambdaslim.staging import Flushing, output_errors, staged_directory, staged_file
 from lambdaslim.strictzip import read_back
 from lambdaslim.tree import DiskFile, Entry, Tree
 
@@ -120,9 +120,10 @@ def staged_zip(
     _refuse_unzippable(tree, final)
     with staged_file(final) as (file, temporary):
         files = pack_all(tree.values(), compress, workers=workers, cache=cache)
-        package = _stream(tree, file.write, files, compress)
-        file.flush()
-        _compare(package, temporary)
+        with Flushing(file) as writing:
+            package = _stream(tree, writing.write, files, compress)
+            writing.start()
+            _compare(package, temporary)
         yield package
 
 

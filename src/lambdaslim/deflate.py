@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 
 from lambdaslim.cache import Cache
-from lambdaslim.compressors import Compressor
+from lambdaslim.compressors import Compressor, Divisible
 from lambdaslim.tree import Entry, digest_line
 
 STORED, DEFLATED = 0, 8
+
+_KIND = "deflate"
 
 # Small files are handed to a thread together: switching would cost more than compressing one.
 _BATCH = 256 * 1024
@@ -43,31 +48,54 @@ class Packed:
         return digest_line(self.path, self.sha256, executable=self.executable)
 
 
-def pack_entry(entry: Entry, compress: Compressor, cache: Cache | None = None) -> Packed:
+Job = Callable[[], bytes]
+#: Calls every job, and returns or yields what they made in their order.
+Run = Callable[[Sequence[Job]], Iterable[bytes]]
+
+
+def one_by_one(jobs: Sequence[Job]) -> Iterator[bytes]:
+    """Call every job here, in order."""
+    return (job() for job in jobs)
+
+
+def pack_entry(
+    entry: Entry, compress: Compressor, cache: Cache | None = None, run: Run = one_by_one
+) -> Packed:
     """Read and compress one file; it is stored if that is not larger.
 
-    What a compressor of the same name has made of the same bytes before is taken from `cache`.
+    What a compressor of the same name has made of the same bytes before is taken from `cache`. The
+    pieces of a large file, if the compressor makes such, are made by `run`.
     """
     data = entry.read()
     digest = hashlib.sha256(data).hexdigest()
-    payload = _compressed(data, digest, compress, cache)
+    payload = b"".join(run(_jobs(data, digest, compress, cache)))
     method = DEFLATED
-    if not payload:
+    if len(payload) >= len(data):
         method, payload = STORED, data
     crc = zlib.crc32(data)
     return Packed(entry.path, entry.executable, method, payload, len(data), crc, digest)
 
 
-def _compressed(data: bytes, digest: str, compress: Compressor, cache: Cache | None) -> bytes:
-    """Return the deflate stream, b"" if it is no smaller than the data."""
+def is_kept(entry: Entry, compress: Compressor, cache: Cache) -> bool:
+    """Tell whether `cache` has what a compressor makes of a file, by its beginning."""
+    digest = hashlib.sha256(entry.read()).hexdigest()
+    return cache.get(_KIND, _key(digest, compress, 0)) is not None
 
-    def make() -> bytes:
-        payload = compress(data)
-        return payload if len(payload) < len(data) else b""
 
+def _key(digest: str, compress: Compressor, number: int) -> str:
+    return f"{digest} {compress.name} {number}"
+
+
+def _jobs(data: bytes, digest: str, compress: Compressor, cache: Cache | None) -> Sequence[Job]:
+    """Return what makes a file's deflate stream, in one piece or several."""
+    if isinstance(compress, Divisible):
+        pieces = compress.pieces(data)
+    else:
+        pieces = (partial(compress, data),)
     if not cache or len(data) < _WORTH:
-        return make()
-    return cache.once("deflate", f"{digest} {compress.name}", make)
+        return pieces
+    keys = (_key(digest, compress, number) for number in count())
+    return [partial(cache.once, _KIND, key, make) for key, make in zip(keys, pieces, strict=False)]
 
 
 def pack_all(
@@ -85,11 +113,13 @@ def pack_all(
     """
     plan = _Plan(tuple(_batches(entries)), max(1, workers or os.cpu_count() or 1))
     pool = ThreadPoolExecutor(plan.workers)
+    run = partial(_together, pool, plan.workers - 1)
+    pack = partial(_pack_batch, compress=compress, cache=cache, run=run)
     try:
         while plan.turn < len(plan.batches):
             while step := plan.next():
                 batch = plan.batches[step.number]
-                plan.start(step, pool.submit(_pack_batch, batch, compress, cache))
+                plan.start(step, pool.submit(pack, batch))
             if plan.ready():
                 yield from plan.take()
     finally:
@@ -97,8 +127,33 @@ def pack_all(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pack_batch(batch: Sequence[Entry], compress: Compressor, cache: Cache | None) -> list[Packed]:
-    return [pack_entry(entry, compress, cache) for entry in batch]
+def _pack_batch(
+    batch: Sequence[Entry], compress: Compressor, cache: Cache | None, run: Run
+) -> list[Packed]:
+    return [pack_entry(entry, compress, cache, run) for entry in batch]
+
+
+def _together(pool: ThreadPoolExecutor, others: int, jobs: Sequence[Job]) -> Iterable[bytes]:
+    """Call jobs in this thread of a pool, and in up to `others` more as soon as these are free."""
+    made: list[bytes] = [b""] * len(jobs)
+    left = iter(enumerate(jobs))
+    lock = threading.Lock()
+
+    def help_out() -> None:
+        while True:
+            with lock:
+                number, job = next(left, (-1, None))
+            if job is None:
+                return
+            made[number] = job()
+
+    helpers = [pool.submit(help_out) for _ in range(min(others, len(jobs) - 1))]
+    help_out()
+    for helper in helpers:
+        # One that has not started has nothing to do any more.
+        if not helper.cancel():
+            helper.result()
+    return made
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

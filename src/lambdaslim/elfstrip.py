@@ -26,7 +26,7 @@ _TABLE_AT, _COUNT_AT = 0x28, 0x3C
 _PAGE = 4_096
 _MANY_SEGMENTS = 0xFFFF
 # Compared this many bytes at a time, so that no second copy of a large file is made.
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _KINDS = {
     *(elftable.SYMTAB, elftable.STRTAB, elftable.SYMTAB_SHNDX, elftable.GROUP),
     *(elftable.RELA, elftable.REL, elftable.NOTE),

@@ -39,6 +39,7 @@ from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.pipeline import Pipeline, Result
 from lambdaslim.proving import Diagnosis, Proved, prove
+from lambdaslim.readings import Readings
 from lambdaslim.scanner import StrPath, Symlinks, scan, scan_zip
 from lambdaslim.staging import recover, refuse_used
 from lambdaslim.target import Target
@@ -180,9 +181,9 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
         require_bytecode: refuse the package if sources stay for want of an interpreter.
         sources: a path that ends in `.zip`, for a companion with the removed sources, from which
             `Companion` restores tracebacks.
-        compression: of the zip: "zlib" (level 9), "zlib:0" to "zlib:9", and with the extra `max`
-            "libdeflate" (level 10), "libdeflate:1" to "libdeflate:12", "max" (libdeflate's level
-            12) or "ultra" (zopfli).
+        compression: of the zip: "zlib" (level 9, and 8 for native code), "zlib:0" to "zlib:9", and
+            with the extra `max` "libdeflate" (level 10), "libdeflate:1" to "libdeflate:12", "max"
+            (libdeflate's level 12) or "ultra" (zopfli).
         verify: compare what works before and after, by running it on this machine; a package in
             which something does not work any more is refused. True means the imports only.
         heal: verify, and if that fails, keep the fewest files that make it pass; without it the
@@ -199,11 +200,15 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
             failed; nothing was written.
         SlimError: any other member of the family, for bad input or output.
     """
-    lists = {"keep": keep, "drop": drop, "skip": skip, "layers": layers, "allow": allow}
-    lists |= {"services": services or (), "locales": locales or ()}
-    for name, value in lists.items():
-        if isinstance(value, str):
-            raise UsageError("must be a list, not one string", where=name, fix=f"write [{value!r}]")
+    _refuse_texts(
+        keep=keep,
+        drop=drop,
+        skip=skip,
+        layers=layers,
+        allow=allow,
+        services=services,
+        locales=locales,
+    )
     refusal = _Refusal(strict=strict, allowed=_allowed(allow, oversize=allow_oversize))
     limits.check_upload(upload)
     if in_place == (output is not None):
@@ -239,21 +244,24 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
     tree = scan(*directories, symlinks=symlinks)
     cache = _outside(cache, directories, progress)
     with _cache(cache, progress) as results:
-        pipeline = replace(pipeline, cache=results)
+        pipeline = replace(pipeline, readings=Readings(results))
         fitting = partial(check_compatibility, target=target, layers=beside, scanned=tree)
-        result = _run(pipeline, tree, output, compress, progress)
-        fit = fitting(result.after, distributions=result.distributions)
-        proved = None
-        # What cannot be loaded here or there needs no further proof.
-        if checks is not None and not any(map(refusal, fit)):
-            run_with = partial(prove, interpreter=interpreter, cache=cache, progress=progress)
-            proved = run_with(pipeline, result, target, checks, healing=heal)
-            result = proved.result
+        progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
+        with compressing(_zipped(tree, output), pipeline.passes, compress, results):
+            result = pipeline.run(tree)
             fit = fitting(result.after, distributions=result.distributions)
+            proved = None
+            # What cannot be loaded here or there needs no further proof.
+            if checks is not None and not any(map(refusal, fit)):
+                run_with = partial(prove, interpreter=interpreter, cache=cache, progress=progress)
+                proved = run_with(pipeline, result, target, checks, healing=heal)
+                result = proved.result
+                fit = fitting(result.after, distributions=result.distributions)
         progress(f"writing {len(result.after):,} files, {result.after.size:,} bytes")
+        small = partial(choose, "small", target)
         asked = (offer, preset, passes) == (True, "safe", None)
-        find = partial(_offered, pipeline, result, partial(choose, "small", target), skip)
-        with _meanwhile(find if asked else tuple) as offered:
+        find = partial(_offered, pipeline, result, small, skip) if asked else tuple
+        with _meanwhile(find) as offered:
             delivery = _Delivery(
                 target=target,
                 result=result,
@@ -271,6 +279,12 @@ def slim(  # noqa: PLR0913 - one call for the whole road, every option by keywor
             return delivery.measured(output) if dry_run else delivery.to(output, directories)
 
 
+def _refuse_texts(**lists: object) -> None:
+    for name, value in lists.items():
+        if isinstance(value, str):
+            raise UsageError("must be a list, not one string", where=name, fix=f"write [{value!r}]")
+
+
 def _outside(
     cache: StrPath | None, sources: Sequence[Path], progress: Callable[[str], object]
 ) -> StrPath | None:
@@ -284,18 +298,9 @@ def _outside(
     return cache
 
 
-def _run(
-    pipeline: Pipeline,
-    tree: Tree,
-    output: StrPath | None,
-    compress: Compressor,
-    progress: Callable[[str], object],
-) -> Result:
-    """Run the passes, and meanwhile compress what they will hardly change, if there is a zip."""
-    progress(f"slimming {len(tree):,} files, {tree.size:,} bytes")
-    zipped = output is not None and _is_zip(output)
-    with compressing(tree if zipped else Tree(), pipeline.passes, compress, pipeline.cache):
-        return pipeline.run(tree)
+def _zipped(tree: Tree, output: StrPath | None) -> Tree:
+    """Return what of a tree is to be compressed: nothing, if there will be no zip."""
+    return tree if output is not None and _is_zip(output) else Tree()
 
 
 @contextmanager
