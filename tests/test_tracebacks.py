@@ -10,7 +10,7 @@ from types import CodeType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lambdaslim import Companion, Entry, Tree, restore_tracebacks
@@ -373,6 +373,7 @@ texts = st.lists(pieces, max_size=12).map("".join)
 
 
 @given(texts)
+@example(json.dumps([STACK, FRAME]) + FRAME)
 def test_a_second_time_changes_nothing(text: str) -> None:
     once = restored_in(text)
     assert restored_in(once) == once

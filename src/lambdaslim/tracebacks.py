@@ -162,7 +162,8 @@ class _Restorer:
     def _frame(self, line: str) -> _Frame | None:
         start = line.find(f'File "{self._root}')
         found = _FRAME.match(line, start) if start >= 0 else None
-        if not found:
+        # What stands before the frame comes before its source too; no frames are repeated so.
+        if not found or self._quoted.search(line, 0, start):
             return None
         blank = line[start - 1 : start]
         before = line[:start].rstrip(blank) if blank and blank in _BLANKS else line[:start]
