@@ -22,7 +22,7 @@ from lambdaslim.tree import Entry, Tree
 _LEAST = 64 * 1024
 # Bytes for the file at work, as it was and as it becomes, and for the largest, at which a pass may
 # be meanwhile.
-_ROOM = 96 << 20
+_ROOM = 128 << 20
 
 
 @contextmanager

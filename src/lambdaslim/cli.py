@@ -17,9 +17,11 @@ from lambdaslim import __version__
 from lambdaslim.errors import SlimError, UsageError, VendorError, printable
 
 _OK, _FAILED, _USAGE, _VENDORING = 0, 1, 2, 3
-# Of malloc.h: from how many places memory is taken, and from how many bytes on a piece is the
-# system's own, which it gets back at once.
-_ARENA_MAX, _MMAP_THRESHOLD, _LARGE = -8, -3, 4 << 20
+# Of malloc.h: from how many places memory is taken, from how many bytes on a piece is the system's
+# own, which it gets back at once, and how many free ones it gets back otherwise. The system clears
+# what it hands out, which for the same few large pieces again and again takes a while.
+_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1
+_LARGE, _FREE = 32 << 20, 64 << 20
 # Objects between two searches for cycles: reading sources makes millions, and no cycles.
 _SELDOM = 200_000
 # Seconds after which a thread that runs Python lets another one do so: one that has compressed a
@@ -130,6 +132,7 @@ def _share_memory() -> None:
             c = ctypes.CDLL(None)
             c.mallopt(_ARENA_MAX, 1)
             c.mallopt(_MMAP_THRESHOLD, _LARGE)
+            c.mallopt(_TRIM_THRESHOLD, _FREE)
 
 
 def _open_streams() -> None:

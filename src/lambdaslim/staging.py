@@ -84,14 +84,14 @@ class Flushing:
     """Writes to a file, and has it written to the disk in a thread meanwhile, not only at the end.
 
     Raises:
-        OSError: it could not be written, at any call or at the end of the block.
+        OSError: it could not be written; raised at the latest at the end of the block.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         """Take an open file; whoever opened it closes it."""
         self._file = file
         self._pool = ThreadPoolExecutor(1)
-        self._started: Future[None] | None = None
+        self._started: list[Future[None]] = []
         self._left = 0
 
     def __enter__(self) -> Self:
@@ -101,22 +101,21 @@ class Flushing:
     def __exit__(self, *error: object) -> None:
         """Wait for what was started; what came after it is left to whoever closes the file."""
         self._pool.shutdown()
-        if self._started and error == (None, None, None):
-            self._started.result()
+        if error == (None, None, None):
+            for one in self._started:
+                one.result()
 
     def write(self, data: bytes) -> None:
         """Write, and start to flush if there is enough and nothing is being flushed."""
         self._file.write(data)
         self._left += len(data)
-        if self._left >= _FLUSHED and (self._started is None or self._started.done()):
+        if self._left >= _FLUSHED and all(one.done() for one in self._started):
             self.start()
 
     def start(self) -> None:
         """Start to flush what was written so far; the file may be read meanwhile."""
-        if self._started:
-            self._started.result()
         self._file.flush()
-        self._started = self._pool.submit(os.fsync, self._file.fileno())
+        self._started.append(self._pool.submit(os.fsync, self._file.fileno()))
         self._left = 0
 
 
