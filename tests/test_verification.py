@@ -533,8 +533,9 @@ class TestDoors:
         arguments = ["--runtime", TARGET.runtime.name, "--arch", ARCHITECTURE, "--json"]
         done = command("pack", str(package), "-o", output, *arguments)
         assert json.loads(done[2:])["verification"] is None
-        done = command("pack", str(package), "-o", output, *arguments, "--verify")
-        assert json.loads(done[2:])["verification"]["failures"] == []
+        for asking in (["--verify"], ["--env", "A=b"]):
+            done = command("pack", str(package), "-o", output, *arguments, *asking)
+            assert json.loads(done[2:])["verification"]["failures"] == []
         classic = ["--preset", "classic", "--run", "python -c 'import app'"]
         done = command("pack", str(package), "-o", output, *arguments, *classic)
         document = json.loads(done[2:])

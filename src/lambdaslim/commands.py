@@ -257,7 +257,7 @@ def _checks(given: argparse.Namespace) -> verification.Checks | None:
     """Return what is to be compared; None if `pack` was asked for no verification."""
     if given.event is not None and given.handler is None:
         raise UsageError("is for a handler", where=given.event, fix="name it with --handler")
-    asked = (given.handler, given.run, given.timeout, given.client)
+    asked = (given.handler, given.run, given.timeout, given.client, given.env or None)
     wanted = getattr(given, "verify", True) or getattr(given, "heal", False)
     if not wanted and all(one is None for one in asked):
         return None
