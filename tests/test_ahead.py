@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from elves import linked
 from lambdaslim import Entry, Tree, ahead
 from lambdaslim.cache import Cache
+from lambdaslim.compressors import Piece
 from lambdaslim.deflate import pack_all, pack_entry
 from lambdaslim.passes import StripElf
 from lambdaslim.tree import DiskFile
@@ -122,9 +122,8 @@ def test_it_stops_between_the_pieces_of_a_file(tmp_path: Path) -> None:
     made: list[int] = []
 
     class InPieces(Counting):
-        def pieces(self, data: bytes) -> list[Callable[[], bytes]]:
-            assert data
-            return [partial(self._piece, number) for number in range(3)]
+        def pieces(self, data: bytes) -> list[Piece]:
+            return [Piece(data, n == 2, partial(self._piece, n)) for n in range(3)]
 
         def _piece(self, number: int) -> bytes:
             made.append(number)
@@ -132,12 +131,54 @@ def test_it_stops_between_the_pieces_of_a_file(tmp_path: Path) -> None:
             assert go_on.wait(10)
             return b"x"
 
+    read: list[str] = []
+
+    @dataclass(frozen=True)
+    class Noting:
+        path: str
+
+        def read(self) -> bytes:
+            read.append(self.path)
+            return FILLING
+
+    tree = Tree(Entry(f"{n}.so", len(FILLING) + n, False, Noting(f"{n}.so")) for n in range(3))  # noqa: FBT003
     with Cache(tmp_path) as cache:
-        with ahead.compressing(Tree([Entry.of("a.so", FILLING)]), [], InPieces(), cache):
+        with ahead.compressing(tree, [], InPieces(), cache):
             assert started.wait(10)
+            read.clear()
         go_on.set()
         wait()
     assert made == [0]
+    assert read == []
+
+
+def test_it_stops_between_files(tmp_path: Path) -> None:
+    started, go_on = threading.Event(), threading.Event()
+    read: list[int] = []
+
+    @dataclass(frozen=True)
+    class Noting:
+        number: int
+
+        def read(self) -> bytes:
+            read.append(self.number)
+            return FILLING[self.number :]
+
+    @dataclass(frozen=True)
+    class Waiting(Counting):
+        def __call__(self, data: bytes) -> bytes:
+            started.set()
+            assert go_on.wait(10)
+            return super().__call__(data)
+
+    tree = Tree(Entry(f"{n}.so", len(FILLING) - n, False, Noting(n)) for n in range(3))  # noqa: FBT003
+    with Cache(tmp_path) as cache:
+        with ahead.compressing(tree, [], Waiting(), cache):
+            assert started.wait(10)
+        go_on.set()
+        wait()
+    # To see whether it is kept, and to compress it.
+    assert read == [2, 2]
 
 
 def test_after_an_earlier_run_nothing_is_left_to_do(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdaslim import compressors
-from lambdaslim.compressors import Divisible, compressor
+from lambdaslim.compressors import compressor, pieces
 from lambdaslim.errors import UsageError
 
 FAMILIES = ("zlib", "zlib:0", "zlib:1", "libdeflate", "libdeflate:1", "max", "ultra")
@@ -84,12 +84,12 @@ def test_zlib_takes_level_8_for_native_code_alone(data: bytes, same: str) -> Non
 @pytest.mark.parametrize("spec", ["zlib", "zlib:0", "zlib:1"])
 def test_large_data_is_compressed_in_pieces(spec: str, size: int) -> None:
     compress = compressor(spec)
-    assert isinstance(compress, Divisible)
     data = (TEXT * (size // len(TEXT) + 1))[:size]
-    pieces = compress.pieces(data)
-    assert len(pieces) == max(-(-size // PIECE), 1)
+    found = pieces(data, compress)
+    assert b"".join(one.data for one in found) == data
+    assert [one.last for one in found] == [False] * (max(-(-size // PIECE), 1) - 1) + [True]
     # In whatever order they are made.
-    backwards = [make() for make in reversed(pieces)][::-1]
+    backwards = [one.make() for one in reversed(found)][::-1]
     assert compress(data) == b"".join(backwards)
     assert inflated(compress(data)) == data
 
@@ -97,9 +97,16 @@ def test_large_data_is_compressed_in_pieces(spec: str, size: int) -> None:
 def test_a_piece_refers_to_the_one_before_it() -> None:
     noise = random.Random(8).randbytes(30_000)  # noqa: S311 - incompressible, not secret
     data = bytes(PIECE - len(noise)) + noise + noise
-    first, second = (make() for make in compressor("zlib:6").pieces(data))  # type: ignore[attr-defined]  # is divisible
+    first, second = (one.make() for one in pieces(data, compressor("zlib:6")))
     assert len(first) > len(noise)
     assert len(second) < len(noise) / 50
+
+
+@pytest.mark.parametrize("spec", ["libdeflate", "ultra"])
+def test_other_compressors_take_a_file_whole(spec: str) -> None:
+    (whole,) = pieces(bytes(PIECE + 1), compressor(spec))
+    assert whole.last
+    assert inflated(whole.make()) == bytes(PIECE + 1)
 
 
 def test_more_effort_gives_fewer_bytes() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import tracemalloc
-from collections.abc import Callable
+import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from lambdaslim import Entry, deflate
 from lambdaslim.cache import Cache
-from lambdaslim.compressors import compressor
+from lambdaslim.compressors import Piece, compressor
 from lambdaslim.deflate import DEFLATED, STORED, is_kept, pack_all, pack_entry
 from lambdaslim.errors import ChangedError
 
@@ -117,8 +118,10 @@ class InPieces(Recording):
         self.barrier = threading.Barrier(together)
         self.broken = broken
 
-    def pieces(self, data: bytes) -> list[Callable[[], bytes]]:
-        return [partial(self._piece, number) for number in range(len(data) // MB)]
+    def pieces(self, data: bytes) -> list[Piece]:
+        count = len(data) // MB
+        parts = [data[number * MB :][:MB] for number in range(count)]
+        return [Piece(one, n == count - 1, partial(self._piece, n)) for n, one in enumerate(parts)]
 
     def _piece(self, number: int) -> bytes:
         self.barrier.wait(10)
@@ -139,6 +142,30 @@ def test_threads_share_the_pieces_of_a_large_file(workers: int) -> None:
 def test_an_error_in_a_piece_is_raised(broken: int) -> None:
     with pytest.raises(ChangedError):
         list(pack_all([zeros("a", 8 * MB)], InPieces(1, broken), workers=3))
+
+
+def test_after_an_error_in_a_piece_no_others_are_begun() -> None:
+    compress = InPieces(1, 0)
+    with pytest.raises(ChangedError):
+        list(pack_all([zeros("a", 300 * MB)], compress, workers=2))
+    assert len(compress.sizes) < 200
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_pieces_that_become_no_smaller_are_put_in_blocks(cached: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
+    noise = random.Random(9).randbytes(2 * MB)  # noqa: S311 - incompressible, not secret
+    data = [bytes(2 * MB) + noise, noise + bytes(MB), noise + bytes(2 * MB) + noise[:70_000], noise]
+    entries = [Entry.of(f"f{number}", one) for number, one in enumerate(data)]
+    with Cache(tmp_path if cached else None) as cache:
+        first, again = (list(pack_all(entries, compressor("zlib:1"), cache=cache)) for _ in "12")
+        for found in (first, again):
+            assert [one.method for one in found] == [DEFLATED] * 3 + [STORED]
+            for one, raw in zip(found[:3], data, strict=False):
+                assert zlib.decompress(one.payload, -zlib.MAX_WBITS) == raw
+                assert len(one.payload) < len(noise) + 100_000
+        assert first == again == list(pack_all(entries, compressor("zlib:1")))
+    kept = sum(path.stat().st_size for path in tmp_path.rglob("*.sqlite3"))
+    assert kept < MB
 
 
 def test_pieces_that_were_made_before_are_not_made_again(tmp_path: Path) -> None:

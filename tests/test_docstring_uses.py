@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -172,9 +173,42 @@ def test_hostile_sources_take_bounded_time(piece: str) -> None:
         ("undef = 1\nundef e\nsubclass F\n_def g\n", []),
         ("define(1)\nclassic = 2\n", []),
         ("def é(): ...\n", ["é"]),
+        ("@dataclass\nclass Foo: ...\n", ["Foo"]),
+        ("# the base class\nclass Foo: ...\n# a def\ndef g(): ...\n", ["Foo", "class", "def", "g"]),
         ("def\\\n  x(): ...\n", []),
         ("", []),
     ],
 )
 def test_the_names_that_a_source_defines(source: str, names: list[str]) -> None:
     assert defined(source.encode()) == names
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "class A: ...",
+                "@dataclass",
+                "def f(): ...",
+                "# a class",
+                "x = subclass",
+                "    def g():",
+            ]
+        )
+    )
+)
+def test_no_definition_is_overlooked(lines: list[str]) -> None:
+    source = "\n".join(lines)
+    expected = set(re.findall(r"\b(?:def|class)\s+(?=(\w+))", source))
+    assert set(defined(source.encode())) == expected
+
+
+def test_a_class_below_a_word_that_ends_like_the_keyword_is_found() -> None:
+    tree = tree_from(
+        {
+            "lib/__init__.py": "",
+            "lib/a.py": "# The base class\nclass Options:\n    'Run it.'\n    x = 1\n",
+            "lib/b.py": "from .a import Options\nHELP = Options.__doc__.strip()\n",
+        }
+    )
+    assert "lib/a.py" in Hazards(tree, Distributions.read(tree)).documented

@@ -329,3 +329,28 @@ def test_what_the_distribution_itself_names_does_not_count(named_in: str, *, goe
     own = {path: text for path, text in files.items() if path == "main.py"}
     result = run(tree_from(dist("lib", "1", mine), dist("other", "1", others), own), rows=rows)
     assert ("lib/extra/a.bin" in removed(result)) == goes
+
+
+def test_what_counts_for_one_of_two_rules_that_ask_for_a_name_counts() -> None:
+    """Both ask for "lib.extra", and "other" names it: that is no news to the rule for "other"."""
+    first = ROW.replace('when = "unused"', 'when = "always"')
+    second = first.replace('distribution = "lib"', 'distribution = "other"').replace(
+        '"/lib/extra/"', '"/other/extra/"'
+    )
+    other = {"other/__init__.py": "import lib.extra\n", "other/extra/b.bin": "2"}
+    tree = tree_from(dist("lib", "1", LIB), dist("other", "1", other))
+    result = run(tree, rows=first + second)
+    assert removed(result) == ["other/extra/b.bin"]
+
+
+@pytest.mark.parametrize("along", ['["other"]', "[]"])
+def test_passes_that_ask_for_the_same_name_may_leave_out_others(along: str) -> None:
+    first = ROW.replace('when = "unused"', 'when = "always"')
+    second = first.replace("/lib/extra/", "/lib/more/") + 'by = "strip-duplicate-data"\n'
+    second += f"along = {along}\n"
+    lib = {**LIB, "lib/more/c.bin": "3"}
+    other = {"other/__init__.py": "import lib.extra\n"}
+    tree = tree_from(dist("lib", "1", lib), dist("other", "1", other))
+    assert removed(run(tree, rows=first + second)) == []
+    duplicates = removed(run(tree, StripDuplicateData(), first + second))
+    assert duplicates == (["lib/more/c.bin"] if along != "[]" else [])

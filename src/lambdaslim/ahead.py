@@ -74,10 +74,13 @@ def _fill(
             yield job()
 
     try:
-        # An earlier run has compressed the first, and so, most likely, the others.
-        if entries and is_kept(left(entries[0]), compress, cache):
+        # If an earlier run has compressed two of them, it has, most likely, all.
+        probes = {0, len(entries) // 2} if entries else ()
+        if probes and all(is_kept(left(entries[n]), compress, cache) for n in probes):
             return
         for entry in entries:
+            if stop.is_set():
+                return
             pack_entry(left(entry), compress, cache, until_stopped)
     except Exception:  # noqa: BLE001 - the passes or the writer meet it too, and report it
         return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
+import struct
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from functools import partial
 from itertools import count
 
 from lambdaslim.cache import Cache
-from lambdaslim.compressors import Compressor, Divisible
+from lambdaslim.compressors import Compressor, Piece, pieces
 from lambdaslim.tree import Entry, digest_line
 
 STORED, DEFLATED = 0, 8
@@ -23,6 +24,8 @@ _KIND = "deflate"
 # Small files are handed to a thread together: switching would cost more than compressing one.
 _BATCH = 256 * 1024
 _MOST_IN_BATCH = 256
+# What a block of stored bytes holds.
+_BLOCK = 0xFFFF
 # Bytes from which looking into a cache is cheaper than compressing.
 _WORTH = 1024
 # Bytes from which a file is large, and starts before its turn.
@@ -68,7 +71,9 @@ def pack_entry(
     """
     data = entry.read()
     digest = hashlib.sha256(data).hexdigest()
-    payload = b"".join(run(_jobs(data, digest, compress, cache)))
+    parts = pieces(data, compress)
+    made = list(run(_jobs(parts, digest, compress, cache if len(data) >= _WORTH else None)))
+    payload = b"".join(map(_part, parts, made)) if any(made) else data
     method = DEFLATED
     if len(payload) >= len(data):
         method, payload = STORED, data
@@ -86,16 +91,34 @@ def _key(digest: str, compress: Compressor, number: int) -> str:
     return f"{digest} {compress.name} {number}"
 
 
-def _jobs(data: bytes, digest: str, compress: Compressor, cache: Cache | None) -> Sequence[Job]:
-    """Return what makes a file's deflate stream, in one piece or several."""
-    if isinstance(compress, Divisible):
-        pieces = compress.pieces(data)
-    else:
-        pieces = (partial(compress, data),)
-    if not cache or len(data) < _WORTH:
-        return pieces
+def _jobs(
+    parts: Sequence[Piece], digest: str, compress: Compressor, cache: Cache | None
+) -> Sequence[Job]:
+    """Return what makes the part of the stream of each piece, b"" if it would be no shorter."""
+    jobs = [partial(_shorter, one) for one in parts]
+    if not cache:
+        return jobs
     keys = (_key(digest, compress, number) for number in count())
-    return [partial(cache.once, _KIND, key, make) for key, make in zip(keys, pieces, strict=False)]
+    return [partial(cache.once, _KIND, key, job) for key, job in zip(keys, jobs, strict=False)]
+
+
+def _shorter(piece: Piece) -> bytes:
+    made = piece.make()
+    return made if len(made) < len(piece.data) else b""
+
+
+def _part(piece: Piece, made: bytes) -> bytes:
+    """Return a piece's part of the stream: what was made of it, or else its bytes in blocks."""
+    return made or b"".join(_blocks(piece))
+
+
+def _blocks(piece: Piece) -> Iterator[bytes | memoryview]:
+    """Yield a piece as blocks of stored bytes (RFC 1951, 3.2.4), which begin at whole bytes."""
+    for start in range(0, len(piece.data), _BLOCK):
+        block = piece.data[start : start + _BLOCK]
+        final = piece.last and start + _BLOCK >= len(piece.data)
+        yield struct.pack("<BHH", final, len(block), len(block) ^ _BLOCK)
+        yield block
 
 
 def pack_all(
@@ -135,17 +158,22 @@ def _pack_batch(
 
 def _together(pool: ThreadPoolExecutor, others: int, jobs: Sequence[Job]) -> Iterable[bytes]:
     """Call jobs in this thread of a pool, and in up to `others` more as soon as these are free."""
+    if len(jobs) == 1:
+        return [jobs[0]()]
     made: list[bytes] = [b""] * len(jobs)
-    left = iter(enumerate(jobs))
-    lock = threading.Lock()
+    left = deque(enumerate(jobs))
 
     def help_out() -> None:
         while True:
-            with lock:
-                number, job = next(left, (-1, None))
-            if job is None:
+            try:
+                number, job = left.popleft()
+            except IndexError:
                 return
-            made[number] = job()
+            try:
+                made[number] = job()
+            except BaseException:
+                left.clear()  # the others need not go on
+                raise
 
     helpers = [pool.submit(help_out) for _ in range(min(others, len(jobs) - 1))]
     help_out()

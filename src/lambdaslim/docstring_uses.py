@@ -24,8 +24,12 @@ _INTRODUCE = {"def", "class", "import", "as", ",", "("}
 _MAY_USE = re.compile(rb"__doc__|\bgetdoc\b|[dD]ocstring")
 # One of these is in what that matches, and is looked for much faster.
 _MAYBE = (b"__doc__", b"getdoc", b"ocstring")
-# A search for a word that stands first is fast; for one that a look behind it follows it is not.
-_DEFINITIONS = re.compile(rb"def\s+([\w\x80-\xff]+)"), re.compile(rb"class\s+([\w\x80-\xff]+)")
+# A search for a word that stands first is fast, so what is before it is looked at later. The name
+# is not consumed: after "@dataclass", it is the "class" of what is defined.
+_DEFINITIONS = (
+    re.compile(rb"def\s+(?=([\w\x80-\xff]+))"),
+    re.compile(rb"class\s+(?=([\w\x80-\xff]+))"),
+)
 _WORD = re.compile(rb"\w")
 # After an expression: it is asked whether it is there.
 _TESTS_AFTER = {"is", "or", "and", "if"}

@@ -80,8 +80,8 @@ class Pipeline:
         keep: gitignore patterns of what no pass may touch.
         knowledge: the keep-rules of distributions that are in force.
         hazards: whether passes look for code that needs what they would take away.
-        readings: remembers what was found in single files; its cache keeps that, and what passes
-            compute, for later runs.
+        readings: remembers what was found in single files from run to run; its cache keeps that,
+            and what passes compute, for later processes. None remembers nothing.
 
     Raises:
         PatternError: a malformed keep pattern.
@@ -97,7 +97,7 @@ class Pipeline:
     keep: Sequence[str] = ()
     knowledge: Knowledge = field(default_factory=Knowledge.bundled, repr=False)
     hazards: bool = True
-    readings: Readings = field(default_factory=Readings, repr=False, compare=False)
+    readings: Readings | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the keep patterns."""
@@ -107,7 +107,8 @@ class Pipeline:
     def context(self, distributions: Distributions) -> Context:
         """Return what the passes are told about a tree with these distributions."""
         keep = Patterns(self.keep)
-        return Context(distributions, self.knowledge, keep, self.hazards, self.readings)
+        readings = self.readings or Readings()
+        return Context(distributions, self.knowledge, keep, self.hazards, readings)
 
     def run(self, tree: Tree) -> Result:
         """Apply every pass in turn; nothing on disk is changed.

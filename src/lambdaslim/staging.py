@@ -102,14 +102,18 @@ class Flushing:
         """Wait for what was started; what came after it is left to whoever closes the file."""
         self._pool.shutdown()
         if error == (None, None, None):
-            for one in self._started:
-                one.result()
+            self._raise()
+
+    def _raise(self) -> None:
+        for one in self._started:
+            one.result()
 
     def write(self, data: bytes) -> None:
         """Write, and start to flush if there is enough and nothing is being flushed."""
         self._file.write(data)
         self._left += len(data)
         if self._left >= _FLUSHED and all(one.done() for one in self._started):
+            self._raise()
             self.start()
 
     def start(self) -> None:
