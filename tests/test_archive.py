@@ -24,7 +24,18 @@ import pytest
 
 import disk
 from disk import below, leftovers, populate, populate_deep, posix_only, snapshot
-from lambdaslim import Entry, Package, SlimError, Tree, passes, scan, slim, write_dir, write_zip
+from lambdaslim import (
+    Entry,
+    Package,
+    SlimError,
+    Tree,
+    passes,
+    scan,
+    slim,
+    staging,
+    write_dir,
+    write_zip,
+)
 from lambdaslim import archive as archive_module
 from lambdaslim import package as package_module
 from lambdaslim.archive import measure_zip, zip_size
@@ -469,6 +480,23 @@ def test_an_error_of_the_system_is_a_failure_of_the_zip(
     assert output.read_bytes() == OLD
     assert not leftovers(tmp_path)
     assert write_zip(tree, output).files == 5
+
+
+@pytest.mark.parametrize("name", ["_opened", "_lock", "_is_ours"])
+def test_an_interrupt_right_after_a_step_leaves_nothing(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    step = getattr(staging, name)
+
+    def interrupted(*arguments: object) -> NoReturn:
+        monkeypatch.setattr(staging, name, step)
+        step(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(staging, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_zip(tree, tmp_path / "out.zip")
+    assert not leftovers(tmp_path)
 
 
 @pytest.mark.parametrize("turn", range(8))

@@ -891,7 +891,21 @@ class TestStreams:
                 text=True,
                 check=False,
             )
-        assert "No space left on device" in Outcome(done.returncode, "", done.stderr).complaint()
+        complaint = Outcome(done.returncode, "", done.stderr).complaint()
+        assert "standard output: cannot be written: No space left on device" in complaint
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+    @pytest.mark.parametrize(("arguments", "code"), [(["runtimes"], 0), (["check", "absent"], 2)])
+    def test_a_full_disk_for_complaints(self, arguments: list[str], code: int) -> None:
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [*COMMAND, *arguments],
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=full,
+                check=False,
+            )
+        assert done.returncode == code
 
     def test_an_encoding_that_lacks_a_character(self, tmp_path: Path) -> None:
         tree = populate(tmp_path / "ärea", {"a.txt": ""})
@@ -1026,6 +1040,9 @@ def test_ctrl_c_at_a_bad_moment_ends_the_run(small: Path, moment: int) -> None:
     assert not out.exists()
 
 
+ENDINGS = [signal.SIGINT, signal.SIGTERM, *([] if os.name == "nt" else [signal.SIGHUP])]
+
+
 @posix_only
 class TestSignals:
     """A run is stopped while it writes; the test's tree takes it long enough to be caught."""
@@ -1066,7 +1083,7 @@ class TestSignals:
                 with suppress(ProcessLookupError):
                     process.kill()
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+    @pytest.mark.parametrize("number", ENDINGS, ids=lambda n: n.name)
     @pytest.mark.parametrize("old", [None, "an older zip"])
     def test_a_zip(self, slow: Path, number: signal.Signals, old: str | None) -> None:
         out = slow.parent / "out.zip"
@@ -1078,9 +1095,7 @@ class TestSignals:
             process.send_signal(number)
             text, complaint = process.communicate(timeout=20)
         assert process.returncode == 128 + number
-        assert text == ""
-        assert "Traceback" not in complaint
-        assert complaint.count("\n") <= 1
+        assert (text, complaint) == ("", "lambdaslim: error: interrupted\n")
         assert snapshot(slow) == before
         assert leftovers(slow.parent) == []
         assert (out.read_text() if out.exists() else None) == old

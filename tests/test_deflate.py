@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import tracemalloc
 import zlib
 from dataclasses import dataclass
@@ -182,6 +183,27 @@ def test_an_empty_and_an_incompressible_file_are_stored() -> None:
         pack_all([Entry.of("a"), Entry.of("b", b"ab"), Entry.of("c", b"c" * 99)], compressor())
     )
     assert [one.method for one in found] == [STORED, STORED, DEFLATED]
+
+
+def test_a_writer_that_stops_early_leaves_no_work() -> None:
+    """As after an interrupt, from which a library's caller may go on."""
+    begun: list[int] = []
+
+    class Slow(InPieces):
+        def _piece(self, number: int) -> bytes:
+            begun.append(number)
+            time.sleep(0.01)
+            return b"x"
+
+    before = threading.active_count()
+    packed = pack_all([zeros("a", MB), *(zeros(f"b{n}", 200 * MB) for n in range(3))], Slow(1))
+    next(packed)
+    packed.close()  # type: ignore[attr-defined]  # it is a generator
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    assert len(begun) < 200
 
 
 @pytest.mark.parametrize("place", [0, 5, 29])

@@ -345,7 +345,7 @@ def _write_files(tree: Tree, directory: Path) -> None:
     directory.chmod(0o755)
     for entry in tree.values():
         data, place = entry.read(), _place(directory, entry.path)
-        with output_errors(place), place.open("xb") as file:
+        with place.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lambdaslim import __version__
-from lambdaslim.errors import SlimError, UsageError, VendorError, printable
+from lambdaslim.errors import OutputError, SlimError, UsageError, VendorError, printable
 
 _OK, _FAILED, _USAGE, _VENDORING = 0, 1, 2, 3
 # Of malloc.h: from how many places memory is taken, from how many bytes on a piece is the system's
@@ -27,6 +27,8 @@ _SELDOM = 200_000
 # Seconds after which a thread that runs Python lets another one do so: one that has compressed a
 # file would else wait longer for its turn than the file took.
 _OFTEN = 0.0005
+# Signals that end a process unless it says otherwise; Windows has no hang-up.
+_ENDINGS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 _EXIT_CODES = """\
 exit codes:
   0  done
@@ -45,17 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _flushed(end.code)
     given.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     with suppress(ValueError):  # only the main thread may set handlers
-        signal.signal(signal.SIGTERM, _terminated)
+        for number in _ENDINGS:
+            signal.signal(number, _ended)
     try:
         return _answer(given)
     except SlimError as error:
         _complain(str(error))
         return _VENDORING if isinstance(error, VendorError) else _USAGE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         _complain("interrupted")
         # All temporaries are removed by now. A usual exit would wait for compressing threads, for
         # ever if the interrupt came while one of their locks was held.
-        os._exit(130)
+        os._exit(interrupt.code if isinstance(interrupt, _EndedError) else 128 + signal.SIGINT)
     except OSError as error:
         _complain(f"{error}; check the path and the disk")
         return _USAGE
@@ -65,15 +68,22 @@ def _flushed(code: object) -> int:
     """Return the exit code after what argparse has written, 2 if that cannot be."""
     try:
         _write("")
-    except OSError as error:
-        _complain(f"{error}; check the path and the disk")
+    except OutputError as error:
+        _complain(str(error))
         return _USAGE
     return code if isinstance(code, int) else _OK
 
 
-def _terminated(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - the handler's contract
-    """Leave as on Ctrl-C, so that temporary files are removed."""
-    sys.exit(128 + number)
+class _EndedError(KeyboardInterrupt):
+    """A signal that ends the process, which leaves as on Ctrl-C, with another exit code."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+def _ended(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - the handler's contract
+    raise _EndedError(number)
 
 
 def _answer(given: argparse.Namespace) -> int:
@@ -100,7 +110,7 @@ def _answer(given: argparse.Namespace) -> int:
         answer = function(given, _progress)
     _write(answer.text)
     if answer.note:
-        print(f"lambdaslim: note: {printable(answer.note)}", file=sys.stderr, flush=True)
+        _tell(f"lambdaslim: note: {printable(answer.note)}")
     if answer.complaint:
         _complain(answer.complaint)
     return answer.code
@@ -157,16 +167,28 @@ def _write(text: str | bytes) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         # A reader that has gone (`| head`) has read enough.
         if not isinstance(error, BrokenPipeError):
-            raise
+            raise OutputError(
+                f"cannot be written: {error.strerror}",
+                where="standard output",
+                fix="lead it elsewhere; what the command itself wrote is in its place",
+            ) from error
 
 
 def _progress(line: str) -> None:
     if sys.stderr.isatty():
-        print(f"lambdaslim: {printable(line)}", file=sys.stderr, flush=True)
+        _tell(f"lambdaslim: {printable(line)}")
 
 
 def _complain(message: str) -> None:
-    print(f"lambdaslim: error: {message}", file=sys.stderr, flush=True)
+    _tell(f"lambdaslim: error: {message}")
+
+
+def _tell(line: str) -> None:
+    """Write a line to stderr; where that cannot be written, the exit code has to do."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

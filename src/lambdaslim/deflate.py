@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -136,7 +137,8 @@ def pack_all(
     """
     plan = _Plan(tuple(_batches(entries)), max(1, workers or os.cpu_count() or 1))
     pool = ThreadPoolExecutor(plan.workers)
-    run = partial(_together, pool, plan.workers - 1)
+    abandoned = threading.Event()
+    run = partial(_together, pool, plan.workers - 1, abandoned)
     pack = partial(_pack_batch, compress=compress, cache=cache, run=run)
     try:
         while plan.turn < len(plan.batches):
@@ -147,6 +149,7 @@ def pack_all(
                 yield from plan.take()
     finally:
         # Without waiting: an interrupt may have come while this thread held a lock of the pool.
+        abandoned.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -156,15 +159,22 @@ def _pack_batch(
     return [pack_entry(entry, compress, cache, run) for entry in batch]
 
 
-def _together(pool: ThreadPoolExecutor, others: int, jobs: Sequence[Job]) -> Iterable[bytes]:
-    """Call jobs in this thread of a pool, and in up to `others` more as soon as these are free."""
+def _together(
+    pool: ThreadPoolExecutor, others: int, abandoned: threading.Event, jobs: Sequence[Job]
+) -> Iterable[bytes]:
+    """Call jobs in this thread of a pool, and in up to `others` more as soon as these are free.
+
+    Once it is `abandoned`, nobody wants the outcome, and no more jobs are begun.
+    """
+    if abandoned.is_set():
+        raise CancelledError
     if len(jobs) == 1:
         return [jobs[0]()]
     made: list[bytes] = [b""] * len(jobs)
     left = deque(enumerate(jobs))
 
     def help_out() -> None:
-        while True:
+        while not abandoned.is_set():
             try:
                 number, job = left.popleft()
             except IndexError:
@@ -174,6 +184,7 @@ def _together(pool: ThreadPoolExecutor, others: int, jobs: Sequence[Job]) -> Ite
             except BaseException:
                 left.clear()  # the others need not go on
                 raise
+        raise CancelledError
 
     helpers = [pool.submit(help_out) for _ in range(min(others, len(jobs) - 1))]
     help_out()

@@ -289,7 +289,9 @@ class _Claim:
             return
         if not self._ours:
             with suppress(OSError):
-                self._open.append(_opened(self._temporary))
+                # A second descriptor would not get the lock that a first may have.
+                if not self._open:
+                    self._open.append(_opened(self._temporary))
                 _lock(self._open[-1])
                 self._ours = _is_ours(self._open[-1], self._temporary)
         # Unlinked while it is locked, so that nobody locks a file that is about to go; Windows

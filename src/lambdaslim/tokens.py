@@ -15,16 +15,17 @@ OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
 
 STRING, NAME, NEWLINE, OTHER = "string", "name", "newline", "other"
 # A string that does not end goes on to the end of its line, or of the file. Space and comments go
-# before a token, so that there are fewer matches, and names come first, since most tokens are.
+# before a token, so that there are fewer matches, and names come first, since most tokens are. Only
+# single characters are repeated possessively: with groups, Python 3.11.2 gets that wrong.
 _TOKEN = re.compile(
     r"""
-    (?: [ \t\f\0]+ | \\\r?\n | \#[^\r\n]* )*+
+    (?: [ \t\f\0]+ | \\\r?\n | \#[^\r\n]* )*
     (?: ([^\W\d]\w*+ (?! ["'] ))
     | ([A-Za-z]{0,2} (?:
-        \"{3} (?: [^"\\]++ | \\. | \"(?!"") )*+ (?: \"{3} | \Z | \\ )
-        | '{3} (?: [^'\\]++ | \\. | '(?!'') )*+ (?: '{3} | \Z | \\ )
-        | " (?: [^"\\\r\n]++ | \\. )*+ "?
-        | ' (?: [^'\\\r\n]++ | \\. )*+ '?
+        \"{3} (?: [^"\\]++ | \\. | \"(?!"") )* (?: \"{3} | \Z | \\ )
+        | '{3} (?: [^'\\]++ | \\. | '(?!'') )* (?: '{3} | \Z | \\ )
+        | " (?: [^"\\\r\n]++ | \\. )* "?
+        | ' (?: [^'\\\r\n]++ | \\. )* '?
     ))
     | ([^\W\d]\w*)
     | (\r\n? | \n)
