@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
+import tracemalloc
 from itertools import islice
 from pathlib import Path
 from shutil import which
@@ -17,8 +18,20 @@ from hypothesis import strategies as st
 
 from elves import DEAD, MACH_O, Row, elf, linked
 from lambdaslim.elf import AARCH64, MAGIC, PT_LOAD, X86_64, Image, MalformedElfError, read
-from lambdaslim.elfstrip import Copy, Outcome, difference, follow, strip
+from lambdaslim.elfstrip import (
+    Copy,
+    Followed,
+    Outcome,
+    Part,
+    Stripped,
+    Zeros,
+    difference,
+    follow,
+    strip,
+)
 from lambdaslim.elftable import NULL, Section, read_table
+from lambdaslim.errors import ChangedError
+from lambdaslim.scanner import scan
 
 ALIVE = [b"", b".dynstr", b".dynamic", b".text"]
 WAYS = pytest.mark.parametrize("close", [False, True])
@@ -365,3 +378,59 @@ def test_readelf_reads_the_result_without_a_complaint(
     names = re.findall(r"^ +\[ *\d+\] (\.\S+)", done.stdout, re.MULTILINE)
     expected = [".dynstr", ".dynamic", ".text", *([".late"] if late else []), ".shstrtab"]
     assert names == expected
+
+
+recipe_parts = st.one_of(
+    st.tuples(st.integers(0, 300), st.integers(0, 300)).map(lambda ab: Copy(min(ab), max(ab))),
+    st.integers(0, 50).map(Zeros),
+    st.binary(max_size=20),
+)
+
+
+@given(
+    st.lists(recipe_parts, max_size=6), st.integers(0, 2_000), st.integers(0, 2_000), st.binary()
+)
+def test_what_a_recipe_makes_is_the_same_in_parts(
+    parts: list[Part], start: int, stop: int, noise: bytes
+) -> None:
+    data = (noise + bytes(range(256)) * 2)[:300]
+    expected = b"".join(
+        data[one.start : one.stop]
+        if isinstance(one, Copy)
+        else bytes(one.count)
+        if isinstance(one, Zeros)
+        else one
+        for one in parts
+    )
+    made = Followed(parts, data)
+    assert follow(parts, data) == expected
+    assert len(made) == len(expected)
+    assert made[start:stop] == expected[start:stop]
+
+
+def test_a_stripped_file_is_read_without_the_whole_original(tmp_path: Path) -> None:
+    megabyte = 1 << 20
+    data = b"".join(bytes([number]) * megabyte for number in range(40))
+    (tmp_path / "a.so").write_bytes(data)
+    (original,) = scan(tmp_path).values()
+    parts = (Copy(0, 15 * megabyte + 7), Zeros(5), b"end", Copy(20 * megabyte, 40 * megabyte))
+    content = Stripped(original.content, parts)
+    tracemalloc.start()
+    try:
+        made = content.read()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert made == follow(parts, data)
+    assert len(made) == content.size
+    assert peak < len(made) + 4 * megabyte
+
+
+def test_an_original_that_has_changed_is_no_longer_read(tmp_path: Path) -> None:
+    (tmp_path / "a.so").write_bytes(bytes(100))
+    (original,) = scan(tmp_path).values()
+    content = Stripped(original.content, (Copy(0, 50),))
+    assert content.read() == bytes(50)
+    (tmp_path / "a.so").write_bytes(bytes(40))
+    with pytest.raises(ChangedError):
+        content.read()

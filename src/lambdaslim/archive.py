@@ -255,9 +255,9 @@ def _stream(
     offset = 0
     for packed in files:
         central.append(_central_header(packed, offset))
-        compressed[packed.path] = len(packed.payload)
+        compressed[packed.path] = packed.compressed
         content.update(packed.digest_line())
-        for piece in (_local_header(packed) + packed.path.encode(), packed.payload):
+        for piece in (_local_header(packed) + packed.path.encode(), *packed.parts):
             offset += len(piece)
             whole.update(piece)
             write(piece)
@@ -291,7 +291,7 @@ def _shared_fields(packed: Packed) -> tuple[int, ...]:
         0,
         _JANUARY_1_1980,
         packed.crc,
-        len(packed.payload),
+        packed.compressed,
         packed.size,
         len(name),
         0,

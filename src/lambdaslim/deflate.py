@@ -25,8 +25,9 @@ _KIND = "deflate"
 # Small files are handed to a thread together: switching would cost more than compressing one.
 _BATCH = 256 * 1024
 _MOST_IN_BATCH = 256
-# What a block of stored bytes holds.
-_BLOCK = 0xFFFF
+# What a block of stored bytes holds, and begins with: whether it is the last one of the stream, how
+# many they are, and the same with all bits turned.
+_BLOCK, _HEAD = 0xFFFF, struct.Struct("<BHH")
 # Bytes from which looking into a cache is cheaper than compressing.
 _WORTH = 1024
 # Bytes from which a file is large, and starts before its turn.
@@ -37,15 +38,25 @@ _EARLY, _WINDOW = 48 << 20, 24 << 20
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One file ready for a zip: what to write, how it is stored, and what it was."""
+    """One file ready for a zip: what to write, in parts, how it is stored, and what it was."""
 
     path: str
     executable: bool
     method: int
-    payload: bytes
+    parts: tuple[bytes, ...]
     size: int
     crc: int
     sha256: str
+
+    @property
+    def compressed(self) -> int:
+        """How many bytes it takes in the zip, its headers not counted."""
+        return sum(map(len, self.parts))
+
+    @property
+    def payload(self) -> bytes:
+        """What the zip holds of it, in one piece, which is a copy."""
+        return b"".join(self.parts)
 
     def digest_line(self) -> bytes:
         """Return the file's line of the package's content digest."""
@@ -72,14 +83,14 @@ def pack_entry(
     """
     data = entry.read()
     digest = hashlib.sha256(data).hexdigest()
-    parts = pieces(data, compress)
-    made = list(run(_jobs(parts, digest, compress, cache if len(data) >= _WORTH else None)))
-    payload = b"".join(map(_part, parts, made)) if any(made) else data
-    method = DEFLATED
-    if len(payload) >= len(data):
-        method, payload = STORED, data
+    cut = pieces(data, compress)
+    made = list(run(_jobs(cut, digest, compress, cache if len(data) >= _WORTH else None)))
+    method = STORED
+    parts: tuple[bytes, ...] = (data,)
+    if any(made) and sum(map(_size, cut, made)) < len(data):
+        method, parts = DEFLATED, tuple(map(_part, cut, made))
     crc = zlib.crc32(data)
-    return Packed(entry.path, entry.executable, method, payload, len(data), crc, digest)
+    return Packed(entry.path, entry.executable, method, parts, len(data), crc, digest)
 
 
 def is_kept(entry: Entry, compress: Compressor, cache: Cache) -> bool:
@@ -113,12 +124,18 @@ def _part(piece: Piece, made: bytes) -> bytes:
     return made or b"".join(_blocks(piece))
 
 
+def _size(piece: Piece, made: bytes) -> int:
+    """Return how many bytes `_part` has."""
+    size = len(piece.data)
+    return len(made) or size + -(-size // _BLOCK) * _HEAD.size
+
+
 def _blocks(piece: Piece) -> Iterator[bytes | memoryview]:
     """Yield a piece as blocks of stored bytes (RFC 1951, 3.2.4), which begin at whole bytes."""
     for start in range(0, len(piece.data), _BLOCK):
         block = piece.data[start : start + _BLOCK]
         final = piece.last and start + _BLOCK >= len(piece.data)
-        yield struct.pack("<BHH", final, len(block), len(block) ^ _BLOCK)
+        yield _HEAD.pack(final, len(block), len(block) ^ _BLOCK)
         yield block
 
 
@@ -277,7 +294,7 @@ class _Plan:
 
     def _finish(self, number: int, future: Future[list[Packed]]) -> None:
         step = self._started[number]
-        size = 0 if future.exception() else sum(len(one.payload) for one in future.result())
+        size = 0 if future.exception() else sum(one.compressed for one in future.result())
         self._taken[step.early] += size - step.takes
         self._started[number] = replace(step, takes=size)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from lambdaslim.errors import SlimError
 
@@ -24,6 +25,16 @@ _WEAK = 0x2
 # The largest real files have some hundred of each; a linker writes no name of this length.
 _MOST_ENTRIES = 4_096
 _LONGEST_NAME = 4_096
+
+
+class Data(Protocol):
+    """The bytes of a file, or what gives parts of them: `bytes` is one."""
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """Return a part of them."""
 
 
 class MalformedElfError(SlimError):
@@ -68,7 +79,7 @@ class ElfFacts:
     versions: tuple[VersionNeed, ...] = ()
 
 
-def read(data: bytes) -> ElfFacts | None:
+def read(data: Data) -> ElfFacts | None:
     """Return the facts of the bytes of a whole file; None if it is no ELF file.
 
     Raises:
@@ -118,7 +129,7 @@ class Image:
         MalformedElfError: they are truncated, or of an unknown class or byte order.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Data) -> None:
         """Read both."""
         self.data = data
         kinds = {b"\x01": 32, b"\x02": 64}
@@ -137,9 +148,10 @@ class Image:
 
     def unpack(self, layout: str, offset: int) -> tuple[int, ...]:
         """Return the integers at an offset; `layout` is that of `struct`, without byte order."""
+        form = struct.Struct(f"{self.order}{layout}")
         try:
-            return struct.unpack_from(f"{self.order}{layout}", self.data, offset)
-        except (struct.error, OverflowError) as error:
+            return form.unpack(self.data[offset : offset + form.size])
+        except struct.error as error:
             raise malformed(f"ends before its byte {offset:,}") from error
 
     def _segments(self) -> Iterator[Segment]:
@@ -168,10 +180,10 @@ class Image:
     def text(self, offset: int, end: int | None = None) -> str:
         """Return the text at an offset, up to a zero byte before `end`."""
         limit = min(len(self.data) if end is None else end, offset + _LONGEST_NAME)
-        stop = self.data.find(b"\0", offset, limit)
-        if stop < 0:
+        name, end_of_it, _ = self.data[offset:limit].partition(b"\0")
+        if not end_of_it:
             raise malformed(f"has a name without an end at its byte {offset:,}")
-        return self.data[offset:stop].decode("utf-8", "backslashreplace")
+        return name.decode("utf-8", "backslashreplace")
 
 
 def malformed(why: str) -> MalformedElfError:

@@ -8,14 +8,16 @@ inspect or patch a library find its parts by it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from io import BytesIO
+from itertools import accumulate, pairwise
 
 from lambdaslim import elf, elftable
-from lambdaslim.elf import Image, MalformedElfError, Segment, malformed
+from lambdaslim.elf import Data, Image, MalformedElfError, Segment, malformed
 from lambdaslim.elftable import GONE, NOBITS, NULL, Section, SectionTable
-from lambdaslim.tree import Content
+from lambdaslim.tree import Content, DiskFile
 
 _PROGRAM, _LIBRARY = 2, 3
 _RELOCATABLE = 1
@@ -27,6 +29,8 @@ _PAGE = 4_096
 _MANY_SEGMENTS = 0xFFFF
 # Compared this many bytes at a time, so that no second copy of a large file is made.
 _CHUNK = 1 << 16
+# Read this many bytes at a time.
+_READ = 1 << 20
 _KINDS = {
     *(elftable.SYMTAB, elftable.STRTAB, elftable.SYMTAB_SHNDX, elftable.GROUP),
     *(elftable.RELA, elftable.REL, elftable.NOTE),
@@ -73,6 +77,10 @@ class Stripped:
 
     def read(self) -> bytes:
         """Return the bytes; raise `ChangedError` when the original changed since the scan."""
+        if isinstance(self.original, DiskFile):
+            # The original is never whole in memory beside what is made of it.
+            with self.original.opened() as part:
+                return _followed(self.parts, self.size, part)
         return follow(self.parts, self.original.read())
 
 
@@ -93,15 +101,53 @@ class Outcome:
 
 def follow(parts: Iterable[Part], data: bytes) -> bytes:
     """Return what a recipe makes of the bytes of a file."""
-    view = memoryview(data)
-    return b"".join(
-        view[one.start : one.stop]
-        if isinstance(one, Copy)
-        else bytes(one.count)
-        if isinstance(one, Zeros)
-        else one
-        for one in parts
-    )
+    made = Followed(parts, data)
+    return made[0 : len(made)]
+
+
+def _followed(parts: Iterable[Part], size: int, original: Callable[[int, int], bytes]) -> bytes:
+    made = BytesIO()
+    # Room for all of it at once, so that it is never copied.
+    made.seek(size - 1)
+    made.write(b"\0")
+    made.seek(0)
+    for part in parts:
+        if isinstance(part, Copy):
+            for start in range(part.start, part.stop, _READ):
+                made.write(original(start, min(start + _READ, part.stop)))
+        else:
+            made.write(bytes(part.count) if isinstance(part, Zeros) else part)
+    return made.getvalue()
+
+
+class Followed:
+    """What a recipe makes of the bytes of a file, made as far as somebody looks."""
+
+    def __init__(self, parts: Iterable[Part], data: bytes) -> None:
+        """Take a recipe and the original."""
+        self._parts = tuple(parts)
+        self._ends = [*accumulate(map(_length, self._parts))]
+        self._view = memoryview(data)
+
+    def __len__(self) -> int:
+        """Return how many bytes it has."""
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, part: slice) -> bytes:
+        """Return a part of it, in which each byte follows the one before."""
+        start, stop, _ = part.indices(len(self))
+        return b"".join(self._between(start, stop))
+
+    def _between(self, start: int, stop: int) -> Iterator[bytes | memoryview]:
+        number = bisect_right(self._ends, start)
+        while start < stop:
+            one, end = self._parts[number], self._ends[number]
+            skipped, count = start - (end - _length(one)), min(stop, end) - start
+            if isinstance(one, Copy):
+                yield self._view[one.start + skipped :][:count]
+            else:
+                yield bytes(count) if isinstance(one, Zeros) else one[skipped : skipped + count]
+            start, number = start + count, number + 1
 
 
 def _length(part: Part) -> int:
@@ -122,7 +168,7 @@ def strip(data: bytes, *, close: bool = False) -> Outcome:
         image = Image(data)
         if (why := _foreign(image)) is not None:
             return Outcome(left=why)
-        return _strip(image, close=close)
+        return _strip(data, image, close=close)
     except MalformedElfError as error:
         return Outcome(left=f"a malformed ELF file: it {error.what.partition(', so it')[0]}")
 
@@ -137,7 +183,7 @@ def _foreign(image: Image) -> str | None:
     return None if image.kind in (_PROGRAM, _LIBRARY) else "an ELF file of a kind that is no code"
 
 
-def _strip(image: Image, *, close: bool) -> Outcome:
+def _strip(data: bytes, image: Image, *, close: bool) -> Outcome:
     table = elftable.read_table(image)
     if not table.sections:
         return Outcome()
@@ -150,10 +196,10 @@ def _strip(image: Image, *, close: bool) -> Outcome:
     if (why := layout.unknown()) is not None:
         return Outcome(left=why, holes=layout.pieces[-1][0] - tight[-1])
     parts = tuple(layout.recipe(places))
-    made = follow(parts, image.data)
-    if len(made) > len(image.data) or made == image.data:
+    made = Followed(parts, data)
+    if len(made) > len(data) or (len(made) == len(data) and _same(data, 0, made, 0, len(data))):
         return Outcome(holes=holes)
-    if (what := difference(image.data, made, moved=close)) is not None:
+    if (what := difference(data, made, moved=close)) is not None:
         return Outcome(left=f"without its dead sections its {what} would differ", holes=holes)
     return Outcome(parts, holes=holes)
 
@@ -317,7 +363,7 @@ def _patched(start: int, stop: int, patches: dict[int, bytes]) -> Iterator[Part]
     yield Copy(start, stop)
 
 
-def difference(before: bytes, after: bytes, *, moved: bool) -> str | None:
+def difference(before: Data, after: Data, *, moved: bool) -> str | None:
     """Return what a loader would find different in a stripped file; None if it is nothing.
 
     Both are read anew, so that a mistake of the one who stripped it does not hide itself. With
@@ -372,7 +418,7 @@ def _outside(start: int, stop: int, others: Sequence[tuple[int, int]]) -> Iterat
         yield start, stop
 
 
-def _same(before: bytes, start: int, after: bytes, place: int, size: int) -> bool:
+def _same(before: Data, start: int, after: Data, place: int, size: int) -> bool:
     if start + size > len(before) or place + size > len(after):
         return False
     return all(

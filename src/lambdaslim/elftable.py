@@ -99,7 +99,7 @@ def read_table(image: Image) -> SectionTable:
     # Checked before anything is read, so that a huge number costs nothing.
     if count >= _RESERVED or offset + count * ROW_SIZE > len(image.data):
         raise malformed("has more section headers than fit")
-    rows = [_ROW.unpack_from(image.data, offset + n * ROW_SIZE) for n in range(count)]
+    rows = [*_ROW.iter_unpack(image.data[offset : offset + count * ROW_SIZE])]
     if names >= count:
         raise malformed("has no section with the names of the others")
     sections = tuple(_named(image, rows, rows[names]))
@@ -115,10 +115,10 @@ def _named(
     for row in rows:
         place = start + row[0]
         limit = min(start + size, place + _LONGEST_NAME, len(image.data))
-        stop = image.data.find(b"\0", place, limit) if row[1] != NULL else place
-        if stop < 0:
+        name, end, _ = image.data[place:limit].partition(b"\0")
+        if row[1] != NULL and not end:
             raise malformed("has a section with a name without an end")
-        yield Section(image.data[place:stop] if row[1] != NULL else b"", *row[1:])
+        yield Section(name if row[1] != NULL else b"", *row[1:])
 
 
 def write_table(sections: Sequence[Section], place: int) -> tuple[bytes, int]:

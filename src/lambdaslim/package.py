@@ -344,7 +344,7 @@ def zipped_before(result: Result, package: Package, compression: str = DEFAULT) 
     shared = {p: n for p, n in package.compressed.items() if p in before and before[p] is after[p]}
     others = (entry for path, entry in before.items() if path not in shared)
     packed = pack_all(others, compressor(compression))
-    return zip_size(shared | {one.path: len(one.payload) for one in packed})
+    return zip_size(shared | {one.path: one.compressed for one in packed})
 
 
 def _paths(source: StrPath | Sequence[StrPath]) -> list[Path]:

@@ -7,11 +7,12 @@ import os
 import re
 import stat
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from lambdaslim.errors import ChangedError, PlanError, UnsafeNameError
 from lambdaslim.findings import Finding
@@ -68,6 +69,30 @@ class DiskFile:
 
     def head(self, size: int) -> bytes:
         """Return the first `size` bytes (all for -1), with the same care but for their number."""
+        with self._compared() as file:
+            return file.read(size)
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[int, int], bytes]]:
+        """Yield a function that returns the bytes from an offset up to another one.
+
+        Raises:
+            ChangedError: as `read` does, from the function or at the end of the block.
+        """
+        with self._compared() as file:
+
+            def part(start: int, stop: int) -> bytes:
+                file.seek(start)
+                data = file.read(stop - start)
+                if len(data) != stop - start:
+                    raise self._unreadable(f"ends before its byte {stop:,}")
+                return data
+
+            yield part
+
+    @contextmanager
+    def _compared(self) -> Iterator[BinaryIO]:
+        """Yield the open file, and compare what identifies it before and after the block."""
         try:
             descriptor = os.open(self.location, _READ)
         except OSError as error:
@@ -75,11 +100,10 @@ class DiskFile:
         try:
             self._compare(os.fstat(descriptor))
             with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read(size)
+                yield file
             self._compare(os.fstat(descriptor))
         finally:
             os.close(descriptor)
-        return data
 
     def _compare(self, now: os.stat_result) -> None:
         if not stat.S_ISREG(now.st_mode):
