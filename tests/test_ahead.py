@@ -97,86 +97,52 @@ def test_a_file_that_cannot_be_read_is_left_to_the_passes(tmp_path: Path) -> Non
     assert not compress.given
 
 
-def test_the_end_of_the_block_stops_it(tmp_path: Path) -> None:
-    started, go_on = threading.Event(), threading.Event()
+@dataclass(frozen=True)
+class Noting:
+    """Content that notes each time that it is read."""
 
-    @dataclass(frozen=True)
-    class Waiting(Counting):
-        def __call__(self, data: bytes) -> bytes:
-            started.set()
-            assert go_on.wait(10)
-            return super().__call__(data)
+    number: int
+    read_by: list[int]
 
-    compress = Waiting()
-    tree = Tree(Entry.of(f"{n}.so", FILLING + bytes(n)) for n in range(5))
+    def read(self) -> bytes:
+        self.read_by.append(self.number)
+        return FILLING[self.number :]
+
+
+@dataclass(frozen=True)
+class Waiting(Counting):
+    """A compressor that waits for permission."""
+
+    started: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, data: bytes) -> bytes:
+        self.started.set()
+        assert self.go_on.wait(10)
+        return super().__call__(data)
+
+
+@dataclass(frozen=True)
+class InPieces(Waiting):
+    """The same, in three pieces."""
+
+    def pieces(self, data: bytes) -> list[Piece]:
+        return [Piece(data, n == 2, partial(self, b"%d" % n)) for n in range(3)]
+
+
+@pytest.mark.parametrize("compress", [Waiting(), InPieces()], ids=["whole", "pieces"])
+def test_it_stops_after_what_it_is_at(tmp_path: Path, compress: Waiting) -> None:
+    read: list[int] = []
+    tree = Tree(
+        Entry(f"{n}.so", len(FILLING) - n, False, Noting(n, read))  # noqa: FBT003
+        for n in range(3)
+    )
     with Cache(tmp_path) as cache:
         with ahead.compressing(tree, [], compress, cache):
-            assert started.wait(10)
-        go_on.set()
+            assert compress.started.wait(10)
+        compress.go_on.set()
         wait()
-    assert compress.given == [FILLING]
-
-
-def test_it_stops_between_the_pieces_of_a_file(tmp_path: Path) -> None:
-    started, go_on = threading.Event(), threading.Event()
-    made: list[int] = []
-
-    class InPieces(Counting):
-        def pieces(self, data: bytes) -> list[Piece]:
-            return [Piece(data, n == 2, partial(self._piece, n)) for n in range(3)]
-
-        def _piece(self, number: int) -> bytes:
-            made.append(number)
-            started.set()
-            assert go_on.wait(10)
-            return b"x"
-
-    read: list[str] = []
-
-    @dataclass(frozen=True)
-    class Noting:
-        path: str
-
-        def read(self) -> bytes:
-            read.append(self.path)
-            return FILLING
-
-    tree = Tree(Entry(f"{n}.so", len(FILLING) + n, False, Noting(f"{n}.so")) for n in range(3))  # noqa: FBT003
-    with Cache(tmp_path) as cache:
-        with ahead.compressing(tree, [], InPieces(), cache):
-            assert started.wait(10)
-            read.clear()
-        go_on.set()
-        wait()
-    assert made == [0]
-    assert read == []
-
-
-def test_it_stops_between_files(tmp_path: Path) -> None:
-    started, go_on = threading.Event(), threading.Event()
-    read: list[int] = []
-
-    @dataclass(frozen=True)
-    class Noting:
-        number: int
-
-        def read(self) -> bytes:
-            read.append(self.number)
-            return FILLING[self.number :]
-
-    @dataclass(frozen=True)
-    class Waiting(Counting):
-        def __call__(self, data: bytes) -> bytes:
-            started.set()
-            assert go_on.wait(10)
-            return super().__call__(data)
-
-    tree = Tree(Entry(f"{n}.so", len(FILLING) - n, False, Noting(n)) for n in range(3))  # noqa: FBT003
-    with Cache(tmp_path) as cache:
-        with ahead.compressing(tree, [], Waiting(), cache):
-            assert started.wait(10)
-        go_on.set()
-        wait()
+    assert len(compress.given) == 1
     # To see whether it is kept, and to compress it.
     assert read == [2, 2]
 
