@@ -7,6 +7,7 @@ import threading
 import time
 import tracemalloc
 import zlib
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from lambdaslim import Entry, deflate
 from lambdaslim.cache import Cache
 from lambdaslim.compressors import Piece, compressor
-from lambdaslim.deflate import DEFLATED, STORED, is_kept, pack_all, pack_entry
+from lambdaslim.deflate import DEFLATED, STORED, Packed, is_kept, pack_all, pack_entry
 from lambdaslim.errors import ChangedError
 
 MB = 1 << 20
@@ -176,6 +177,35 @@ def test_pieces_that_were_made_before_are_not_made_again(tmp_path: Path) -> None
         assert is_kept(zeros("b", 4 * MB), compress, cache)
         assert not is_kept(zeros("b", 3 * MB), compress, cache)
     assert len(compress.sizes) == 4
+
+
+class Late(Future[list[Packed]]):
+    """A future that becomes done right after somebody has seen that it is not."""
+
+    looks = 0
+
+    def done(self) -> bool:
+        self.looks += 1
+        return self.looks > self.sees
+
+    def __init__(self, sees: int) -> None:
+        super().__init__()
+        self.sees = sees
+        self.set_result([])
+
+
+@pytest.mark.parametrize("sees", range(4))
+def test_a_file_that_is_done_between_two_looks_is_taken_once(sees: int) -> None:
+    plan = deflate._Plan([[zeros("a", 5)], [zeros("b", 5)]], 1)
+    for _ in range(2):
+        step = plan.next()
+        assert step
+        plan.start(step, Late(sees))
+        while not plan.ready():
+            pass
+        assert plan.take() == []
+    assert plan.turn == 2
+    assert plan.next() is None
 
 
 def test_an_empty_and_an_incompressible_file_are_stored() -> None:

@@ -290,7 +290,9 @@ class _Plan:
         return self._is_done()
 
     def _is_done(self) -> bool:
-        return self.turn in self._futures and self._futures[self.turn].done()
+        # Not whether the future is done, which may have come to pass since it was last looked at.
+        future = self._futures.get(self.turn)
+        return future is not None and future not in self._running
 
     def _finish(self, number: int, future: Future[list[Packed]]) -> None:
         step = self._started[number]
