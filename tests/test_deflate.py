@@ -122,7 +122,7 @@ class InPieces(Recording):
 
     def pieces(self, data: bytes) -> list[Piece]:
         count = len(data) // MB
-        parts = [data[number * MB :][:MB] for number in range(count)]
+        parts = [memoryview(data)[number * MB :][:MB] for number in range(count)]
         return [Piece(one, n == count - 1, partial(self._piece, n)) for n, one in enumerate(parts)]
 
     def _piece(self, number: int) -> bytes:
