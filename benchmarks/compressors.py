@@ -36,6 +36,7 @@ def iterated(iterations: int) -> Compress:
 
 QUICK: dict[str, Compress] = {
     "zlib 9": compressor("zlib:9"),
+    "zlib, the default": compressor("zlib"),
     "zlib 6": compressor("zlib:6"),
     "libdeflate 10": compressor("libdeflate:10"),
     "libdeflate 12": compressor("libdeflate:12"),

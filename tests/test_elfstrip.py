@@ -27,6 +27,7 @@ from lambdaslim.elfstrip import (
     Zeros,
     difference,
     follow,
+    reading,
     strip,
 )
 from lambdaslim.elftable import NULL, Section, read_table
@@ -402,7 +403,7 @@ def test_what_a_recipe_makes_is_the_same_in_parts(
         else one
         for one in parts
     )
-    made = Followed(parts, data)
+    made = Followed(parts, reading(data))
     assert follow(parts, data) == expected
     assert len(made) == len(expected)
     assert made[start:stop] == expected[start:stop]

@@ -41,7 +41,8 @@ class Compressor(Protocol):
 
     It is called from several threads at once, gives the same bytes for the same data, and should
     release the GIL. `name` tells everything that these bytes depend on: the library, its version,
-    the level.
+    the level. One whose work on a large file several threads can share also has a method `pieces`,
+    which returns the `Piece`s of some data, in order, at least one.
     """
 
     @property
@@ -63,18 +64,12 @@ class Piece(NamedTuple):
     make: Callable[[], bytes]
 
 
-class Divisible(Compressor, Protocol):
-    """A compressor whose work on a large file several threads can share."""
-
-    def pieces(self, data: bytes) -> Sequence[Piece]:
-        """Return the pieces of some data, in order, at least one."""
-
-
 def pieces(data: bytes, compress: Compressor) -> Sequence[Piece]:
     """Return data in the pieces in which a compressor takes it: in one, if it cannot divide it."""
-    divide = getattr(compress, "pieces", None)
-    whole = Piece(data, last=True, make=partial(compress, data))
-    return [whole] if divide is None else divide(data)
+    divide: Callable[[bytes], Sequence[Piece]] | None = getattr(compress, "pieces", None)
+    if divide is None:
+        return [Piece(data, last=True, make=partial(compress, data))]
+    return divide(data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 
 from lambdaslim.cache import Cache
 from lambdaslim.compressors import Compressor, Piece, pieces
@@ -52,11 +51,6 @@ class Packed:
     def compressed(self) -> int:
         """How many bytes it takes in the zip, its headers not counted."""
         return sum(map(len, self.parts))
-
-    @property
-    def payload(self) -> bytes:
-        """What the zip holds of it, in one piece, which is a copy."""
-        return b"".join(self.parts)
 
     def digest_line(self) -> bytes:
         """Return the file's line of the package's content digest."""
@@ -110,8 +104,8 @@ def _jobs(
     jobs = [partial(_shorter, one) for one in parts]
     if not cache:
         return jobs
-    keys = (_key(digest, compress, number) for number in count())
-    return [partial(cache.once, _KIND, key, job) for key, job in zip(keys, jobs, strict=False)]
+    keep = partial(cache.once, _KIND)
+    return [partial(keep, _key(digest, compress, n), job) for n, job in enumerate(jobs)]
 
 
 def _shorter(piece: Piece) -> bytes:

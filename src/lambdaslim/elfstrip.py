@@ -29,8 +29,8 @@ _PAGE = 4_096
 _MANY_SEGMENTS = 0xFFFF
 # Compared this many bytes at a time, so that no second copy of a large file is made.
 _CHUNK = 1 << 16
-# Read this many bytes at a time.
-_READ = 1 << 20
+# Bytes that are read and written at a time.
+_AT_ONCE = 1 << 20
 _KINDS = {
     *(elftable.SYMTAB, elftable.STRTAB, elftable.SYMTAB_SHNDX, elftable.GROUP),
     *(elftable.RELA, elftable.REL, elftable.NOTE),
@@ -80,7 +80,7 @@ class Stripped:
         if isinstance(self.original, DiskFile):
             # The original is never whole in memory beside what is made of it.
             with self.original.opened() as part:
-                return _followed(self.parts, self.size, part)
+                return _whole(Followed(self.parts, part))
         return follow(self.parts, self.original.read())
 
 
@@ -99,35 +99,40 @@ class Outcome:
     holes: int = 0
 
 
+#: Returns the bytes of a file from an offset up to another one.
+Read = Callable[[int, int], bytes | memoryview]
+
+
 def follow(parts: Iterable[Part], data: bytes) -> bytes:
     """Return what a recipe makes of the bytes of a file."""
-    made = Followed(parts, data)
-    return made[0 : len(made)]
+    return _whole(Followed(parts, reading(data)))
 
 
-def _followed(parts: Iterable[Part], size: int, original: Callable[[int, int], bytes]) -> bytes:
-    made = BytesIO()
+def reading(data: bytes) -> Read:
+    """Return what gives parts of bytes in memory, without copying them."""
+    view = memoryview(data)
+    return lambda start, stop: view[start:stop]
+
+
+def _whole(made: Followed) -> bytes:
+    whole = BytesIO()
     # Room for all of it at once, so that it is never copied.
-    made.seek(size - 1)
-    made.write(b"\0")
-    made.seek(0)
-    for part in parts:
-        if isinstance(part, Copy):
-            for start in range(part.start, part.stop, _READ):
-                made.write(original(start, min(start + _READ, part.stop)))
-        else:
-            made.write(bytes(part.count) if isinstance(part, Zeros) else part)
-    return made.getvalue()
+    whole.seek(max(len(made) - 1, 0))
+    whole.write(bytes(min(len(made), 1)))
+    whole.seek(0)
+    for start in range(0, len(made), _AT_ONCE):
+        whole.write(made[start : start + _AT_ONCE])
+    return whole.getvalue()
 
 
 class Followed:
     """What a recipe makes of the bytes of a file, made as far as somebody looks."""
 
-    def __init__(self, parts: Iterable[Part], data: bytes) -> None:
-        """Take a recipe and the original."""
+    def __init__(self, parts: Iterable[Part], original: Read) -> None:
+        """Take a recipe, and what gives parts of the original."""
         self._parts = tuple(parts)
         self._ends = [*accumulate(map(_length, self._parts))]
-        self._view = memoryview(data)
+        self._original = original
 
     def __len__(self) -> int:
         """Return how many bytes it has."""
@@ -144,7 +149,7 @@ class Followed:
             one, end = self._parts[number], self._ends[number]
             skipped, count = start - (end - _length(one)), min(stop, end) - start
             if isinstance(one, Copy):
-                yield self._view[one.start + skipped :][:count]
+                yield self._original(one.start + skipped, one.start + skipped + count)
             else:
                 yield bytes(count) if isinstance(one, Zeros) else one[skipped : skipped + count]
             start, number = start + count, number + 1
@@ -196,7 +201,7 @@ def _strip(data: bytes, image: Image, *, close: bool) -> Outcome:
     if (why := layout.unknown()) is not None:
         return Outcome(left=why, holes=layout.pieces[-1][0] - tight[-1])
     parts = tuple(layout.recipe(places))
-    made = Followed(parts, data)
+    made = Followed(parts, reading(data))
     if len(made) > len(data) or (len(made) == len(data) and _same(data, 0, made, 0, len(data))):
         return Outcome(holes=holes)
     if (what := difference(data, made, moved=close)) is not None:
