@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from lambdaslim.errors import UsageError
 
 FAMILIES = ("zlib", "zlib:0", "zlib:1", "libdeflate", "libdeflate:1", "max", "ultra")
 NOISE = random.Random(7).randbytes(3_000)  # noqa: S311 - incompressible, not secret
-PIECE = 2 << 20
+PIECE, WHOLE = 2 << 20, 8 << 20
 TEXT = b"".join(b"line %d of a file\n" % number for number in range(2_000))
 
 
@@ -53,11 +54,11 @@ def test_threads_do_not_disturb_each_other(spec: str) -> None:
 
 def test_names_tell_library_version_and_level() -> None:
     version = zlib.ZLIB_RUNTIME_VERSION
-    assert compressor().name == f"zlib {version} level 9 (ELF 8) in 2 MiB pieces"
-    assert compressor("zlib:9").name == f"zlib {version} level 9 in 2 MiB pieces"
+    assert compressor().name == f"zlib {version} level 9 (ELF 8) in 2 MiB pieces, blocks by zeros"
+    assert compressor("zlib:9").name == f"zlib {version} level 9 in 2 MiB pieces, blocks by zeros"
     names = [compressor(spec).name for spec in FAMILIES]
     assert len({*names}) == len(FAMILIES)
-    assert compressor("max").name.endswith(" level 12")
+    assert compressor("max").name.endswith(" level 12 in 8 MiB pieces")
 
 
 @pytest.mark.parametrize(
@@ -102,11 +103,42 @@ def test_a_piece_refers_to_the_one_before_it() -> None:
     assert len(second) < len(noise) / 50
 
 
-@pytest.mark.parametrize("spec", ["libdeflate", "ultra"])
-def test_other_compressors_take_a_file_whole(spec: str) -> None:
-    (whole,) = pieces(bytes(PIECE + 1), compressor(spec))
-    assert whole.last
-    assert inflated(whole.make()) == bytes(PIECE + 1)
+@pytest.mark.parametrize("size", [0, WHOLE, WHOLE + 1, 2 * WHOLE + 70_000])
+@pytest.mark.parametrize("spec", ["libdeflate:1", "max"])
+def test_libraries_that_make_whole_streams_are_given_larger_pieces(spec: str, size: int) -> None:
+    compress = compressor(spec)
+    data = (TEXT * (size // len(TEXT) + 1))[:size]
+    found = pieces(data, compress)
+    assert b"".join(one.data for one in found) == data
+    assert [one.last for one in found] == [False] * (max(-(-size // WHOLE), 1) - 1) + [True]
+    backwards = [one.make() for one in reversed(found)][::-1]
+    assert compress(data) == b"".join(backwards)
+    assert inflated(compress(data)) == data
+
+
+def test_zopflis_pieces_join_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It would take a minute for pieces of the true size.
+    monkeypatch.setattr(compressors, "_LARGE_PIECE", 5_000)
+    data = TEXT[:12_000] + NOISE
+    assert len(pieces(data, compressor("ultra"))) == 3
+    assert inflated(compressor("ultra")(data)) == data
+
+
+def test_a_piece_whose_end_is_not_found_is_zlibs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressors, "_LARGE_PIECE", 5_000)
+    joined = compressor("libdeflate")(TEXT)
+    monkeypatch.setattr(compressors, "opened", lambda _stream, _data: None)
+    made = compressor("libdeflate")(TEXT)
+    assert made != joined
+    assert inflated(made) == TEXT
+
+
+def test_zlib_begins_a_block_where_the_kind_of_data_changes() -> None:
+    kinds = (TEXT[:40_000], struct.pack("<10000I", *range(0, 70_000, 7)))
+    data = b"".join(kinds * 3)
+    apart = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    together = len(apart.compress(data)) + len(apart.flush())
+    assert len(compressor("zlib:6")(data)) < 0.97 * together
 
 
 def test_more_effort_gives_fewer_bytes() -> None:

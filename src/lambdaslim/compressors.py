@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import importlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Final, NamedTuple, Protocol
 
+from lambdaslim.blocks import cuts
 from lambdaslim.errors import UsageError
+from lambdaslim.streams import opened
 
 #: What `compressor` takes, for help texts.
 SPECS: Final = "zlib, zlib:0 to zlib:9, libdeflate, libdeflate:1 to libdeflate:12, max or ultra"
@@ -28,9 +30,12 @@ _MEMORY = 8
 # On native code level 9 takes a fifth to a third longer than 8, for one byte in 1,000 to 5,000.
 _BEST, _NATIVE = 9, 8
 _ELF = b"\x7fELF"
-# How far back a deflate stream refers (RFC 1951), and the bytes of a piece. What follows a piece
-# may refer to it, so that cutting costs next to nothing.
-_REACH, _PIECE = 1 << 15, 2 << 20
+# How far back a deflate stream refers (RFC 1951).
+_REACH = 1 << 15
+# The bytes of a piece. With zlib, what follows a piece may refer to it, so that cutting costs next
+# to nothing; with others it may not, which costs one byte in 3,000.
+_PIECE, _LARGE_PIECE = 2 << 20, 8 << 20
+_FINISHED, _ALIGNED = zlib.Z_FINISH, zlib.Z_SYNC_FLUSH
 _ITERATIONS = 15
 # A zlib stream is a deflate stream between a header and an Adler-32.
 _ZLIB_HEAD, _ZLIB_TAIL = 2, 4
@@ -47,7 +52,7 @@ class Compressor(Protocol):
 
     @property
     def name(self) -> str:
-        """What makes the bytes, like "zlib 1.3.1 level 9 in 2 MiB pieces"."""
+        """What makes the bytes, like "libdeflate of deflate 0.9.0 level 10 in 8 MiB pieces"."""
 
     def __call__(self, data: bytes) -> bytes:
         """Return `data` as a raw deflate stream (RFC 1951)."""
@@ -85,41 +90,71 @@ class _Zlib:
         level = (
             str(self.level) if self.level == self.native else f"{self.level} (ELF {self.native})"
         )
-        return f"zlib {zlib.ZLIB_RUNTIME_VERSION} level {level} in {_PIECE >> 20} MiB pieces"
+        return (
+            f"zlib {zlib.ZLIB_RUNTIME_VERSION} level {level} in {_PIECE >> 20} MiB pieces,"
+            " blocks by zeros"
+        )
 
     def __call__(self, data: bytes) -> bytes:
         return b"".join(one.make() for one in self.pieces(data))
 
     def pieces(self, data: bytes) -> Sequence[Piece]:
-        view = memoryview(data)
         level = self.native if data.startswith(_ELF) else self.level
-        return [_piece(view, at, level) for at in range(0, len(data) or 1, _PIECE)]
+        return [
+            Piece(mine, last, partial(_zlib, data, start, start + len(mine), level, last=last))
+            for start, mine, last in _cut(data, _PIECE)
+        ]
 
 
-def _piece(data: memoryview, start: int, level: int) -> Piece:
-    mine, before = data[start : start + _PIECE], data[max(start - _REACH, 0) : start]
-    last = start + _PIECE >= len(data)
-
-    def make() -> bytes:
-        stream = zlib.compressobj(
-            level, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY, zlib.Z_DEFAULT_STRATEGY, before
-        )
-        # A flush ends the piece with a whole byte, so that another can follow.
-        end = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
-        return stream.compress(mine) + stream.flush(end)
-
-    return Piece(mine, last, make)
+def _zlib(data: bytes, start: int, end: int, level: int, *, last: bool) -> bytes:
+    """Compress a piece of data, which may refer to what is before it, up to a whole byte."""
+    view = memoryview(data)
+    before = view[max(start - _REACH, 0) : start]
+    stream = zlib.compressobj(
+        level, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY, zlib.Z_DEFAULT_STRATEGY, before
+    )
+    parts: list[bytes] = []
+    # Level 0 has no codes that could suit.
+    for cut in cuts(data, start, end) if level else ():
+        parts += stream.compress(view[start:cut]), stream.flush(zlib.Z_BLOCK)
+        start = cut
+    parts += stream.compress(view[start:end]), stream.flush(_FINISHED if last else _ALIGNED)
+    return b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
-    """A function with the name of what it does."""
+class _Whole:
+    """A function that makes whole streams only, in pieces of which each is a stream, opened."""
 
-    name: str
-    function: Callable[[bytes], bytes]
+    title: str
+    function: Callable[[memoryview], bytes]
+
+    @property
+    def name(self) -> str:
+        return f"{self.title} in {_LARGE_PIECE >> 20} MiB pieces"
 
     def __call__(self, data: bytes) -> bytes:
-        return self.function(data)
+        return b"".join(one.make() for one in self.pieces(data))
+
+    def pieces(self, data: bytes) -> Sequence[Piece]:
+        return [
+            Piece(mine, last, partial(self._made, mine, last=last))
+            for _, mine, last in _cut(data, _LARGE_PIECE)
+        ]
+
+    def _made(self, piece: memoryview, *, last: bool) -> bytes:
+        stream = self.function(piece)
+        if last:
+            return stream
+        # The end is found of what the two libraries make. If not, zlib can leave it open.
+        return opened(stream, piece) or _zlib(bytes(piece), 0, len(piece), _BEST, last=False)
+
+
+def _cut(data: bytes, size: int) -> Iterator[tuple[int, memoryview, bool]]:
+    """Yield the beginning of each piece, the piece, and whether it is the last one."""
+    view = memoryview(data)
+    for start in range(0, len(data) or 1, size):
+        yield start, view[start : start + size], start + size >= len(data)
 
 
 def compressor(spec: str = DEFAULT) -> Compressor:
@@ -151,23 +186,23 @@ def compressor(spec: str = DEFAULT) -> Compressor:
 def _libdeflate(level: int) -> Compressor:
     deflate = _imported("libdeflate", "deflate")
 
-    def compress(data: bytes) -> bytes:
+    def compress(data: memoryview) -> bytes:
         # Each call makes a compressor of its own, so threads do not meet.
         return bytes(deflate.deflate_compress(data, level))
 
     # libdeflate does not tell its version; that of the package pins it.
-    return _Named(f"libdeflate of deflate {deflate.__version__} level {level}", compress)
+    return _Whole(f"libdeflate of deflate {deflate.__version__} level {level}", compress)
 
 
 def _zopfli() -> Compressor:
     zopfli = _imported("zopfli", "zopfli.zopfli")
     version = _imported("zopfli", "zopfli").__version__
 
-    def compress(data: bytes) -> bytes:
-        stream: bytes = zopfli.compress(data, numiterations=_ITERATIONS)
+    def compress(data: memoryview) -> bytes:
+        stream: bytes = zopfli.compress(bytes(data), numiterations=_ITERATIONS)
         return stream[_ZLIB_HEAD:-_ZLIB_TAIL]
 
-    return _Named(f"zopfli {version} iterations {_ITERATIONS}", compress)
+    return _Whole(f"zopfli {version} iterations {_ITERATIONS}", compress)
 
 
 def _imported(family: str, module: str) -> ModuleType:
