@@ -15,7 +15,8 @@ from elves import linked
 from lambdaslim import Entry, Tree, ahead
 from lambdaslim.cache import Cache
 from lambdaslim.compressors import Piece
-from lambdaslim.deflate import pack_all, pack_entry
+from lambdaslim.deflate import pack_entry
+from lambdaslim.parallel import pack_all
 from lambdaslim.passes import StripElf
 from lambdaslim.tree import DiskFile
 

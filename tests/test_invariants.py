@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lambdaslim.archive
-import lambdaslim.deflate
+import lambdaslim.parallel
 from disk import below, leftovers, populate, posix_only
 from elves import linked
 from lambdaslim import (
@@ -366,7 +366,7 @@ FAULTS: list[tuple[object, str]] = [
     (os, "fsync"),
     (os, "replace"),
     (os, "rename"),
-    (lambdaslim.deflate, "pack_entry"),
+    (lambdaslim.parallel, "pack_entry"),
     (lambdaslim.archive, "read_back"),
     (lambdaslim.archive, "scan"),
 ]

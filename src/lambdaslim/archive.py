@@ -19,8 +19,9 @@ from pathlib import Path
 
 from lambdaslim.cache import Cache
 from lambdaslim.compressors import DEFAULT, Compressor, compressor
-from lambdaslim.deflate import DEFLATED, Packed, pack_all
+from lambdaslim.deflate import DEFLATED, Packed
 from lambdaslim.errors import OutputError
+from lambdaslim.parallel import pack_all
 from lambdaslim.scanner import StrPath, scan
 from lambdaslim.staging import Flushing, output_errors, staged_directory, staged_file
 from lambdaslim.strictzip import read_back

@@ -29,12 +29,12 @@ from lambdaslim.cache import Cache
 from lambdaslim.companion import Companion
 from lambdaslim.compatibility import check_compatibility
 from lambdaslim.compressors import DEFAULT, Compressor, compressor
-from lambdaslim.deflate import pack_all
 from lambdaslim.errors import OutputError, SlimError, UsageError
 from lambdaslim.findings import Finding, Severity, demand_known
 from lambdaslim.knowledge import Knowledge
 from lambdaslim.limits import Upload
 from lambdaslim.offers import Offer, offers
+from lambdaslim.parallel import pack_all
 from lambdaslim.passes import ALL, Exclude, Pass, PromoteBytecode
 from lambdaslim.passes.promote_bytecode import Level, Mode
 from lambdaslim.pipeline import Pipeline, Result

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambdaslim import Entry, deflate
+from lambdaslim import Entry, parallel
 from lambdaslim.cache import Cache
 from lambdaslim.compressors import Piece, compressor
-from lambdaslim.deflate import DEFLATED, STORED, Packed, is_kept, pack_all, pack_entry
+from lambdaslim.deflate import DEFLATED, STORED, Packed, is_kept, pack_entry
 from lambdaslim.errors import ChangedError
+from lambdaslim.parallel import pack_all
 
 MB = 1 << 20
 
@@ -84,8 +85,8 @@ def test_the_largest_start_first() -> None:
 def test_a_file_larger_than_all_room_is_packed_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(deflate, "_EARLY", 100)
-    monkeypatch.setattr(deflate, "_WINDOW", 100)
+    monkeypatch.setattr(parallel, "_EARLY", 100)
+    monkeypatch.setattr(parallel, "_WINDOW", 100)
     entries = [zeros(f"f{number}", number * MB) for number in range(6)]
     assert [one.size for one in pack_all(entries, Recording(), workers=3)] == [
         entry.size for entry in entries
@@ -196,7 +197,7 @@ class Late(Future[list[Packed]]):
 
 @pytest.mark.parametrize("sees", range(4))
 def test_a_file_that_is_done_between_two_looks_is_taken_once(sees: int) -> None:
-    plan = deflate._Plan([[zeros("a", 5)], [zeros("b", 5)]], 1)
+    plan = parallel._Plan([[zeros("a", 5)], [zeros("b", 5)]], 1)
     for _ in range(2):
         step = plan.next()
         assert step
