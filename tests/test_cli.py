@@ -378,7 +378,7 @@ class TestCheck:
         assert (done.code, done.err) == (code, "")
         words = "Unzipped size must be smaller than 262144000 bytes"
         assert (words in done.out) == bool(code)
-        assert ("Heaviest: (your own files) 262,144,000" in done.out) == bool(code)
+        assert ("Heaviest unzipped: (your own files) 262,144,000" in done.out) == bool(code)
 
     def test_layers_count(self, small: Path, tmp_path: Path) -> None:
         layer = sparse(tmp_path / "layer", LIMIT - 100)

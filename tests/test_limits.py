@@ -55,6 +55,15 @@ def test_a_zip_must_be_smaller_than_the_limit(size: int, *, fits: bool) -> None:
     assert codes(findings) == ([] if fits else ["limit-zipped"])
 
 
+def test_what_is_heaviest_in_the_zip_is_named_where_the_zip_is_too_large() -> None:
+    tree = sized(**{"a.so": 900, "b.so": 500})
+    sizes = {"a.so": 10, "b.so": 20}
+    (finding,) = check(tree, zipped=ZIPPED, compressed=sizes)
+    assert finding.message.endswith("Heaviest in the zip: (your own files) 30.")
+    (finding,) = check(tree, zipped=ZIPPED)
+    assert finding.message.endswith("Heaviest unzipped: (your own files) 1,400.")
+
+
 def test_an_upload_through_s3_has_no_limit_on_the_zip() -> None:
     assert check(sized(a=1), zipped=10 * ZIPPED, upload="s3") == ()
     assert codes(check(sized(a=UNZIPPED), zipped=ZIPPED, upload="s3")) == ["limit-unzipped"]
@@ -117,7 +126,7 @@ def test_the_five_heaviest_distributions_are_named_heaviest_first() -> None:
     """Row 72."""
     entries = [entry for n in range(1, 8) for entry in distribution(f"d{n}", n * 50_000_000)]
     (finding,) = check(Tree(entries))
-    names = finding.message.partition("Heaviest: ")[2]
+    names = finding.message.partition("Heaviest unzipped: ")[2]
     assert [word for word in names.split() if word.startswith("d")] == [
         "d7",
         "d6",
@@ -130,7 +139,7 @@ def test_the_five_heaviest_distributions_are_named_heaviest_first() -> None:
 
 def test_files_of_no_distribution_are_named_together() -> None:
     (finding,) = check(Tree([*distribution("d", 10), *sized(app=UNZIPPED).values()]))
-    assert f"Heaviest: (your own files) {UNZIPPED:,}, d " in finding.message
+    assert f"Heaviest unzipped: (your own files) {UNZIPPED:,}, d " in finding.message
 
 
 def test_contents_are_not_read_to_compare_sizes() -> None:

@@ -6,7 +6,7 @@ The numbers are those of AWS's quota page and of its own error messages (seen 20
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,13 +51,14 @@ def headroom(unzipped: int, zipped: int | None = None, layers: Sequence[Tree] = 
     return Headroom(UNZIPPED - used, None if zipped is None else ZIPPED - zipped)
 
 
-def check(
+def check(  # noqa: PLR0913 - what to check against, by keyword
     tree: Tree,
     *,
     zipped: int | None = None,
     layers: Sequence[Tree] = (),
     upload: Upload = "direct",
     distributions: Distributions | None = None,
+    compressed: Mapping[str, int] | None = None,
 ) -> tuple[Finding, ...]:
     """Return what stands against deploying a package; nothing means that it fits.
 
@@ -67,25 +68,34 @@ def check(
         layers: the files of each layer of the function.
         upload: "direct" counts the limit on the zip, "s3" does not.
         distributions: who owns what, to name the heaviest (read from the tree by default).
+        compressed: bytes that each file takes in the zip, to name what is heaviest there.
 
     Raises:
         UsageError: another value of `upload`.
     """
     check_upload(upload)
-    findings = [*_sizes(tree, zipped if upload == "direct" else None, layers)]
-    if findings:
-        names = _heaviest(tree, distributions, layers)
-        findings = [Finding(f.code, f"{f.message} Heaviest: {names}.", f.path) for f in findings]
+    findings = [
+        Finding(one.code, f"{one.message} {_heaviest(tree, distributions, layers, sizes)}.")
+        for one in _sizes(tree, zipped if upload == "direct" else None, layers)
+        for sizes in [compressed if one.code == "limit-zipped" else None]
+    ]
     return (*findings, *_count(layers), *_names(tree))
 
 
-def _heaviest(tree: Tree, distributions: Distributions | None, layers: Sequence[Tree]) -> str:
-    """Name the heaviest distributions of the package and of its layers."""
-    found = [(one.size, one.name) for one in weigh(tree, distributions)]
-    for number, layer in enumerate(layers, 1):
-        found += [(one.size, f"{one.name} in layer {number}") for one in weigh(layer)]
+def _heaviest(
+    tree: Tree,
+    distributions: Distributions | None,
+    layers: Sequence[Tree],
+    compressed: Mapping[str, int] | None,
+) -> str:
+    """Name the heaviest distributions: those of the zip, or of the package and of its layers."""
+    found = [(one.size, one.name) for one in weigh(tree, distributions, compressed)]
+    if compressed is None:
+        for number, layer in enumerate(layers, 1):
+            found += [(one.size, f"{one.name} in layer {number}") for one in weigh(layer)]
     ranked = sorted(found, key=lambda one: (-one[0], one[1]))[:_NAMED]
-    return ", ".join(f"{name} {size:,}" for size, name in ranked)
+    where = "unzipped" if compressed is None else "in the zip"
+    return f"Heaviest {where}: " + ", ".join(f"{name} {size:,}" for size, name in ranked)
 
 
 def check_upload(upload: str) -> None:

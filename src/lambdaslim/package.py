@@ -585,6 +585,7 @@ class _Delivery:
             layers=self.layers,
             upload=self.upload,
             distributions=self.result.distributions,
+            compressed=package.compressed or None,
         )
         checked = (*self.result.findings, *self.compatibility, *checks, *_broken(self.proved))
         findings = tuple(dict.fromkeys(checked))
