@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -41,6 +42,22 @@ def test_only_the_part_asked_for_is_looked_at() -> None:
     data = mixed(2, 0.1) + mixed(4, 0.6) + mixed(2, 0.1)
     assert list(cuts(data, 2 * UNIT, 6 * UNIT)) == []
     assert list(cuts(data, UNIT, 3 * UNIT)) == [2 * UNIT]
+
+
+def bits(some: int) -> float:
+    return -some * math.log2(some / UNIT) - (UNIT - some) * math.log2(1 - some / UNIT)
+
+
+def test_telling_zeros_from_others_must_save_300_bits() -> None:
+    first = 1_000
+    unit = bytes(first) + b"x" * (UNIT - first)
+    for zeros in range(first, 2_000):
+        both = 2 * bits((first + zeros) // 2) if (first + zeros) % 2 == 0 else None
+        if both is None:
+            continue
+        saved = both - bits(first) - bits(zeros)
+        data = unit + bytes(zeros) + b"x" * (UNIT - zeros)
+        assert list(cuts(data, 0, len(data))) == ([UNIT] if saved > 300 else [])
 
 
 @given(st.binary(max_size=50), st.integers(0, 60), st.integers(0, 60))

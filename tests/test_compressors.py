@@ -104,7 +104,7 @@ def test_a_piece_refers_to_the_one_before_it() -> None:
 
 
 @pytest.mark.parametrize("size", [0, WHOLE, WHOLE + 1, 2 * WHOLE + 70_000])
-@pytest.mark.parametrize("spec", ["libdeflate:1", "max"])
+@pytest.mark.parametrize("spec", ["libdeflate:1", "libdeflate:6"])
 def test_libraries_that_make_whole_streams_are_given_larger_pieces(spec: str, size: int) -> None:
     compress = compressor(spec)
     data = (TEXT * (size // len(TEXT) + 1))[:size]
@@ -124,13 +124,22 @@ def test_zopflis_pieces_join_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert inflated(compressor("ultra")(data)) == data
 
 
-def test_a_piece_whose_end_is_not_found_is_zlibs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressors, "_LARGE_PIECE", 5_000)
-    joined = compressor("libdeflate")(TEXT)
+def test_a_piece_whose_end_is_not_found_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressors, "_LARGE_PIECE", 30_000)
     monkeypatch.setattr(compressors, "opened", lambda _stream, _data: None)
     made = compressor("libdeflate")(TEXT)
-    assert made != joined
+    assert len(pieces(TEXT, compressor("libdeflate"))) == 2
+    assert made[5:30_005] == TEXT[:30_000]
     assert inflated(made) == TEXT
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_level_0_has_no_codes_that_could_suit(level: int) -> None:
+    data = bytes(9_000) + NOISE * 3
+    plain = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    same = compressor(f"zlib:{level}")(data) == plain.compress(data) + plain.flush()
+    assert same == (level == 0)
+    assert ("blocks" in compressor(f"zlib:{level}").name) == (level > 0)
 
 
 def test_zlib_begins_a_block_where_the_kind_of_data_changes() -> None:

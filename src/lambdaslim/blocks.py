@@ -24,15 +24,15 @@ def cuts(data: bytes, start: int, end: int) -> Iterator[int]:
     for at in range(start, end, _UNIT):
         more = min(_UNIT, end - at)
         found = data.count(0, at, at + more)
-        apart = _bits(zeros, size) + _bits(found, more)
-        if _bits(zeros + found, size + more) - apart > _WORTH:
+        apart = _told_apart(zeros, size) + _told_apart(found, more)
+        if _told_apart(zeros + found, size + more) - apart > _WORTH:
             yield at
             size = zeros = 0
         size += more
         zeros += found
 
 
-def _bits(some: int, of: int) -> float:
+def _told_apart(some: int, of: int) -> float:
     """Return the bits that tell for each of so many things whether it is one of some of them."""
     if not 0 < some < of:
         return 0.0

@@ -6,6 +6,7 @@ Any of them makes zips that every reader reads; they differ in bytes and in seco
 from __future__ import annotations
 
 import importlib
+import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,9 @@ _REACH = 1 << 15
 # The bytes of a piece. With zlib, what follows a piece may refer to it, so that cutting costs next
 # to nothing; with others it may not, which costs one byte in 3,000.
 _PIECE, _LARGE_PIECE = 2 << 20, 8 << 20
-_FINISHED, _ALIGNED = zlib.Z_FINISH, zlib.Z_SYNC_FLUSH
+# What a block of stored bytes holds, and begins with: whether it is the last one of the stream, how
+# many they are, and the same with all bits turned.
+_BLOCK, _HEAD = 0xFFFF, struct.Struct("<BHH")
 _ITERATIONS = 15
 # A zlib stream is a deflate stream between a header and an Adler-32.
 _ZLIB_HEAD, _ZLIB_TAIL = 2, 4
@@ -61,12 +64,30 @@ class Compressor(Protocol):
 class Piece(NamedTuple):
     """A part of some data, whether it is the last one, and what makes its part of the stream.
 
-    The parts of the stream, in order, are the stream. `make` may be called in any thread.
+    The parts of the stream, in order, are the stream. `make` may be called in any thread; where it
+    returns b"", the piece is stored.
     """
 
     data: bytes | memoryview
     last: bool
     make: Callable[[], bytes]
+
+    def part(self, made: bytes) -> bytes:
+        """Return its part of the stream: what was made of it, or else its bytes in blocks."""
+        return made or b"".join(self._blocks())
+
+    def size(self, made: bytes) -> int:
+        """Return how many bytes `part` has."""
+        size = len(self.data)
+        return len(made) or size + -(-size // _BLOCK) * _HEAD.size
+
+    def _blocks(self) -> Iterator[bytes | memoryview]:
+        """Yield blocks of stored bytes (RFC 1951, 3.2.4), which begin at whole bytes."""
+        for start in range(0, len(self.data), _BLOCK):
+            block = self.data[start : start + _BLOCK]
+            final = self.last and start + _BLOCK >= len(self.data)
+            yield _HEAD.pack(final, len(block), len(block) ^ _BLOCK)
+            yield block
 
 
 def pieces(data: bytes, compress: Compressor) -> Sequence[Piece]:
@@ -90,10 +111,8 @@ class _Zlib:
         level = (
             str(self.level) if self.level == self.native else f"{self.level} (ELF {self.native})"
         )
-        return (
-            f"zlib {zlib.ZLIB_RUNTIME_VERSION} level {level} in {_PIECE >> 20} MiB pieces,"
-            " blocks by zeros"
-        )
+        title = f"zlib {zlib.ZLIB_RUNTIME_VERSION} level {level} in {_PIECE >> 20} MiB pieces"
+        return f"{title}, blocks by zeros" if self.level else title
 
     def __call__(self, data: bytes) -> bytes:
         return b"".join(one.make() for one in self.pieces(data))
@@ -113,12 +132,14 @@ def _zlib(data: bytes, start: int, end: int, level: int, *, last: bool) -> bytes
     stream = zlib.compressobj(
         level, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY, zlib.Z_DEFAULT_STRATEGY, before
     )
+    # A flush ends the piece with a whole byte, so that another can follow.
+    finish = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
     parts: list[bytes] = []
     # Level 0 has no codes that could suit.
     for cut in cuts(data, start, end) if level else ():
         parts += stream.compress(view[start:cut]), stream.flush(zlib.Z_BLOCK)
         start = cut
-    parts += stream.compress(view[start:end]), stream.flush(_FINISHED if last else _ALIGNED)
+    parts += stream.compress(view[start:end]), stream.flush(finish)
     return b"".join(parts)
 
 
@@ -134,7 +155,7 @@ class _Whole:
         return f"{self.title} in {_LARGE_PIECE >> 20} MiB pieces"
 
     def __call__(self, data: bytes) -> bytes:
-        return b"".join(one.make() for one in self.pieces(data))
+        return b"".join(one.part(one.make()) for one in self.pieces(data))
 
     def pieces(self, data: bytes) -> Sequence[Piece]:
         return [
@@ -144,10 +165,8 @@ class _Whole:
 
     def _made(self, piece: memoryview, *, last: bool) -> bytes:
         stream = self.function(piece)
-        if last:
-            return stream
-        # The end is found of what the two libraries make. If not, zlib can leave it open.
-        return opened(stream, piece) or _zlib(bytes(piece), 0, len(piece), _BEST, last=False)
+        # Where the end is not found, which takes data made for it, the piece is stored.
+        return stream if last else opened(stream, piece) or b""
 
 
 def _cut(data: bytes, size: int) -> Iterator[tuple[int, memoryview, bool]]:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lambdaslim.cache import Cache
+from lambdaslim import blocks, compressors, streams
+from lambdaslim.cache import Cache, code_version
 from lambdaslim.compressors import Compressor, Piece, pieces
 from lambdaslim.tree import Entry, digest_line
 
 STORED, DEFLATED = 0, 8
 
 _KIND = "deflate"
+# What the bytes that are made depend on beside what a compressor's name tells.
+_CODE = tuple(str(module.__file__) for module in (compressors, streams, blocks))
 
-# What a block of stored bytes holds, and begins with: whether it is the last one of the stream, how
-# many they are, and the same with all bits turned.
-_BLOCK, _HEAD = 0xFFFF, struct.Struct("<BHH")
 # Bytes from which looking into a cache is cheaper than compressing.
 _WORTH = 1024
 
@@ -70,8 +69,8 @@ def pack_entry(
     made = list(run(_jobs(cut, digest, compress, cache if len(data) >= _WORTH else None)))
     method = STORED
     parts: tuple[bytes, ...] = (data,)
-    if any(made) and sum(map(_size, cut, made)) < len(data):
-        method, parts = DEFLATED, tuple(map(_part, cut, made))
+    if any(made) and sum(map(Piece.size, cut, made)) < len(data):
+        method, parts = DEFLATED, tuple(map(Piece.part, cut, made))
     crc = zlib.crc32(data)
     return Packed(entry.path, entry.executable, method, parts, len(data), crc, digest)
 
@@ -83,7 +82,7 @@ def is_kept(entry: Entry, compress: Compressor, cache: Cache) -> bool:
 
 
 def _key(digest: str, compress: Compressor, number: int) -> str:
-    return f"{digest} {compress.name} {number}"
+    return f"{digest} {compress.name} {number} {code_version(*_CODE)}"
 
 
 def _jobs(
@@ -100,23 +99,3 @@ def _jobs(
 def _shorter(piece: Piece) -> bytes:
     made = piece.make()
     return made if len(made) < len(piece.data) else b""
-
-
-def _part(piece: Piece, made: bytes) -> bytes:
-    """Return a piece's part of the stream: what was made of it, or else its bytes in blocks."""
-    return made or b"".join(_blocks(piece))
-
-
-def _size(piece: Piece, made: bytes) -> int:
-    """Return how many bytes `_part` has."""
-    size = len(piece.data)
-    return len(made) or size + -(-size // _BLOCK) * _HEAD.size
-
-
-def _blocks(piece: Piece) -> Iterator[bytes | memoryview]:
-    """Yield a piece as blocks of stored bytes (RFC 1951, 3.2.4), which begin at whole bytes."""
-    for start in range(0, len(piece.data), _BLOCK):
-        block = piece.data[start : start + _BLOCK]
-        final = piece.last and start + _BLOCK >= len(piece.data)
-        yield _HEAD.pack(final, len(block), len(block) ^ _BLOCK)
-        yield block

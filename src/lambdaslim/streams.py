@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 # How far back a match reaches.
@@ -23,12 +24,11 @@ _FURTHEST, _STEP = 1 << 20, 1 << 13
 _ALIGNED: Final = (b"\0\0\xff\xff", b"\0\0\0\xff\xff")
 # An empty block, the last one.
 _END = b"\x03\x00"
-# Blocks that shift what follows: one that is empty, in 10 bits, and one of a byte, in 19.
-_EMPTY, _EMPTY_BITS, _BYTE, _BYTE_BITS = 0b010, 10, 0b10011010, 19
+# Only data that was made for it holds more than one or two places that look like the last block.
+_MOST_PROOFS = 16
 
-# How a last block with fixed codes begins (3.2.6), bit by bit 1, 1, 0. It is short, or a block of
-# another kind would be shorter.
-_FIXED, _FIXED_MOST = 0b011, 128
+# How a last block with fixed codes begins (3.2.6): bit by bit 1, 1, 0.
+_FIXED = 0b011
 # How one of stored bytes goes on: with its size, twice.
 _STORED_HEAD, _STORED_MOST = 4, 0xFFFF
 # Codes for lengths beyond the first 257, and for distances beyond the first one (3.2.7).
@@ -74,18 +74,22 @@ def opened(stream: bytes, data: bytes | memoryview) -> bytes | None:
         The stream whose last block is no longer marked as the last, with an empty block behind it,
         which ends with a whole byte. None if the last block was not found.
     """
-    for bit in _fixed(stream):
-        if _aligned(stream, data, bit) is not None and (
-            made := _proved(_cleared(stream, bit), data)
-        ):
-            return made
-    for bit in _stored(stream):
+    for bit in islice(_candidates(stream, data), _MOST_PROOFS):
         if made := _proved(_cleared(stream, bit), data):
             return made
-    for bit in _dynamic(stream):
-        if (aligned := _aligned(stream, data, bit)) is not None:
-            return _cleared(stream, bit) + aligned
     return None
+
+
+def _candidates(stream: bytes, data: bytes | memoryview) -> Iterator[int]:
+    """Yield the bits at which the last block seems to begin, those found sooner first."""
+    yield from _fixed(stream, data, 1 << 7)
+    yield from _stored(stream)
+    # Most last blocks are short of 128 KiB; one of a long repetition is tiny.
+    yield from _dynamic(stream, data, 0, 1 << 13)
+    yield from _dynamic(stream, data, 1 << 13, 1 << 17)
+    yield from _fixed(stream, data, 1 << 12)
+    yield from _dynamic(stream, data, 1 << 17, _FURTHEST)
+    yield from _fixed(stream, data, 1 << 14)
 
 
 def _cleared(stream: bytes, bit: int) -> bytes:
@@ -106,31 +110,69 @@ def _moved(some: bytes, bit: int) -> bytes:
 
 def _proved(stream: bytes, data: bytes | memoryview) -> bytes | None:
     """Return an unmarked stream, made to end with a whole byte, if it makes the data."""
+    reader = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        if reader.decompress(stream, len(data) + 1) != bytes(data):
+            return None
+    except zlib.error:
+        return None
     for aligned in _ALIGNED:
-        if _inflated(stream + aligned + _END) == bytes(data):
+        end = reader.copy()
+        try:
+            more = end.decompress(aligned + _END)
+        except zlib.error:
+            continue
+        if end.eof and not more and not end.unused_data:
             return stream + aligned
     return None
 
 
-def _inflated(stream: bytes, before: bytes | memoryview = b"") -> bytes | None:
-    """Return what a whole stream makes after some data; None if it is none."""
+def _inflated(stream: bytes, most: int, before: bytes | memoryview = b"") -> bytes | None:
+    """Return what a whole stream makes after some data; None if it is none, or makes more."""
     reader = zlib.decompressobj(-zlib.MAX_WBITS, before)
     try:
-        made = reader.decompress(stream)
+        made = reader.decompress(stream, most + 1)
     except zlib.error:
         return None
     # What was moved to the beginning of a byte may end a byte earlier.
     return made if reader.eof and not reader.unused_data.strip(b"\0") else None
 
 
-def _fixed(stream: bytes) -> Iterator[int]:
-    """Yield the bits at which the last block may begin if it has fixed codes.
+def _ends(stream: bytes, data: bytes | memoryview, bit: int) -> bool:
+    """Tell whether a block that begins at a bit ends the stream and makes the end of the data."""
+    if not _is_head(_moved(stream[: bit // 8 + _CODES_MOST], bit)):
+        return False
+    block = _moved(stream, bit)
+    # How much it makes tells what was before it.
+    made = _inflated(block, len(data), _ANYTHING)
+    if made is None:
+        return False
+    size = len(data) - len(made)
+    before = data[max(size - _REACH, 0) : size]
+    return _inflated(block, len(made), before) == bytes(data[size:])
 
-    The first come first: what begins within such a block can look like another one.
+
+def _is_head(some: bytes) -> bool:
+    """Tell whether a block can begin with some bytes."""
+    try:
+        zlib.decompressobj(-zlib.MAX_WBITS, _ANYTHING).decompress(some)
+    except zlib.error:
+        return False
+    return True
+
+
+def _fixed(stream: bytes, data: bytes | memoryview, reach: int) -> Iterator[int]:
+    """Yield the first bit of so many bytes at which the last block may begin with fixed codes.
+
+    Bits within such a block can look like the beginning of another one that makes the rest.
     """
-    first = max(len(stream) - _FIXED_MOST, 0)
-    end = _bits(stream[first:])
-    return (first * 8 + at for at in range(end.bit_length()) if end >> at & 7 == _FIXED)
+    first = max(len(stream) - reach, 0)
+    end = stream[first:]
+    for at in range(len(end) * 8):
+        bits = end[at // 8] | (end[at // 8 + 1] << 8 if at // 8 + 1 < len(end) else 0)
+        if bits >> at % 8 & 7 == _FIXED and _ends(stream, data, first * 8 + at):
+            yield first * 8 + at
+            return
 
 
 def _stored(stream: bytes) -> Iterator[int]:
@@ -147,15 +189,18 @@ def _stored(stream: bytes) -> Iterator[int]:
             yield (first + at - len(before)) * 8 + _bits(before).bit_length() - 1
 
 
-def _dynamic(stream: bytes) -> Iterator[int]:
-    """Yield the bits at which the last block may begin if it has codes of its own."""
-    least = max(len(stream) - _FURTHEST, 0)
+def _dynamic(stream: bytes, data: bytes | memoryview, nearest: int, furthest: int) -> Iterator[int]:
+    """Yield the bits at which the last block may begin if it has codes of its own.
+
+    They are looked for in some of the last bytes of the stream, the last ones first.
+    """
+    least = max(len(stream) - furthest, 0)
     for head in _HEADS:
-        for start in range(len(stream) - _STEP, least - _STEP, -_STEP):
-            first = max(start, least)
-            window = stream[first : start + _STEP + _HEAD_SIZE]
-            for bit in _complete(window, head):
-                yield first * 8 + bit
+        for end in range(len(stream) - nearest, least, -_STEP):
+            first = max(end - _STEP, least)
+            for bit in _complete(stream[first : end + _HEAD_SIZE], head):
+                if _ends(stream, data, first * 8 + bit):
+                    yield first * 8 + bit
 
 
 def _complete(window: bytes, head: re.Pattern[bytes]) -> Iterator[int]:
@@ -180,44 +225,3 @@ def _sum(lengths: int) -> int:
         + _SUMS[lengths >> 36 & 0xFFF]
         + _SUMS[lengths >> 48]
     )
-
-
-def _aligned(stream: bytes, data: bytes | memoryview, bit: int) -> bytes | None:
-    """Return what makes the last block end with a whole byte; None if it does not begin at a bit.
-
-    Only that block is inflated. Bits in the midst of another one do not happen to be the lengths of
-    complete codes that make the end of the data, up to the end of the stream.
-    """
-    if not _is_head(_moved(stream[: bit // 8 + _CODES_MOST], bit)):
-        return None
-    block = _moved(stream, bit)
-    # How much it makes tells what was before it.
-    made = _inflated(block, _ANYTHING)
-    size = len(data) - len(made or b"")
-    if made is None or size < 0:
-        return None
-    if _inflated(block, data[max(size - _REACH, 0) : size]) != bytes(data[size:]):
-        return None
-    placed = _placed(block, bit % 8)
-    for aligned in _ALIGNED:
-        if _inflated(placed + aligned + _END, _ANYTHING) is not None:
-            return aligned
-    return None
-
-
-def _is_head(some: bytes) -> bool:
-    """Tell whether a block can begin with some bytes."""
-    try:
-        zlib.decompressobj(-zlib.MAX_WBITS, _ANYTHING).decompress(some)
-    except zlib.error:
-        return False
-    return True
-
-
-def _placed(block: bytes, bit: int) -> bytes:
-    """Return a block, unmarked, behind others that put it at a bit of a byte."""
-    before, at = (_BYTE, _BYTE_BITS) if bit % 2 else (0, 0)
-    while at % 8 != bit:
-        before |= _EMPTY << at
-        at += _EMPTY_BITS
-    return (before | (_bits(block) & ~1) << at).to_bytes(at // 8 + len(block), "little")
