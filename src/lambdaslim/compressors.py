@@ -198,7 +198,7 @@ def compressor(spec: str = DEFAULT) -> Compressor:
     levels = _LEVELS.get(family, range(0))
     # Not int(): "+1", "1_0" and " 1" are other ways to write a number.
     if level not in map(str, levels):
-        raise UsageError("is no compression", where=spec, fix=f"choose {SPECS}")
+        raise UsageError("is no compression", where=spec or repr(spec), fix=f"choose {SPECS}")
     return _Zlib(int(level), int(level)) if family == "zlib" else _libdeflate(int(level))
 
 

@@ -279,11 +279,11 @@ class _Walk:
         where = "inside" if inside else "outside"
         if self.symlinks is Symlinks.FOLLOW or (inside and self.symlinks is Symlinks.INSIDE):
             return target
-        hint = "inside' or 'follow" if inside else "follow"
+        hint = "inside or follow" if inside else "follow"
         raise ScanError(
             f"is a symlink to {target}, {where} the tree",
             where=str(link),
-            fix=f"replace it by a copy, or allow it with symlinks '{hint}'",
+            fix=f"replace it by a copy, or allow it: symlinks {hint} (option --symlinks)",
         )
 
     @staticmethod
