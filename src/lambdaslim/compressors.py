@@ -28,7 +28,7 @@ _ALIASES = {"libdeflate": "libdeflate:10", "max": "libdeflate:12"}
 _LEVELS = {"zlib": range(10), "libdeflate": range(1, 13)}
 # zlib's documentation calls 9 the best; on most real files 8, its default, gives fewer bytes.
 _MEMORY = 8
-# On native code level 9 takes a fifth to a third longer than 8, for one byte in 1,000 to 5,000.
+# On native code level 9 takes a fifth to a half longer than 8, for one byte in 3,000 or fewer.
 _BEST, _NATIVE = 9, 8
 _ELF = b"\x7fELF"
 # How far back a deflate stream refers (RFC 1951).
