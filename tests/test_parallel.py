@@ -93,6 +93,15 @@ def test_a_file_larger_than_all_room_is_packed_all_the_same(
     ]
 
 
+def test_a_file_larger_than_all_room_does_not_keep_others_from_starting() -> None:
+    plan = parallel._Plan([[zeros("a", 900 * MB)], [zeros("b", 5)], [zeros("c", 5)]], 2)
+    for number in range(3):
+        step = plan.next()
+        assert step
+        assert step.number == number
+        plan.start(step, Future())
+
+
 def test_memory_is_bounded_by_what_is_at_work() -> None:
     # A tree of 800 MB whose files do not shrink: everything that waits is as large as it was.
     entries = [zeros(f"f{number:03}", 4 * MB) for number in range(200)]

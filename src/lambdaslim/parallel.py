@@ -21,7 +21,7 @@ _MOST_IN_BATCH = 256
 # Bytes from which a file is large, and starts before its turn.
 _LARGE = 1 << 20
 # Bytes of large files, and of others, that may be at work or wait for their turn.
-_EARLY, _WINDOW = 48 << 20, 24 << 20
+_EARLY, _WINDOW = 72 << 20, 36 << 20
 
 
 def pack_all(
@@ -34,7 +34,7 @@ def pack_all(
     """Yield every entry compressed, in the order given, by `workers` threads (default: all cores).
 
     The largest files start first, so that none is left to one thread at the end; what comes out
-    does not depend on that. Memory is bounded by the largest files at work, and by a few ten MB
+    does not depend on that. Memory is bounded by the largest files at work, and by some 100 MB
     of what waits for its turn.
     """
     plan = _Plan(tuple(_batches(entries)), max(1, workers or os.cpu_count() or 1))
@@ -153,9 +153,11 @@ class _Plan:
             self._next += 1
         if self._next == len(self.batches):
             return None
-        size = self._sizes[self._next]
-        fits = self._taken[False] + size <= _WINDOW or self._next == self.turn
-        return _Step(self._next, size, early=False) if fits else None
+        size, room = self._sizes[self._next], _WINDOW - self._taken[False]
+        if size > room and self._next != self.turn:
+            return None
+        # One that is larger than all room does not keep others from starting.
+        return _Step(self._next, size if size <= room else 0, early=False)
 
     def start(self, step: _Step, future: Future[list[Packed]]) -> None:
         """Note that a batch has been started."""
