@@ -16,10 +16,12 @@ import argparse
 import hashlib
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import deflate
 import zopfli.zopfli
 
 import corpora
@@ -34,11 +36,19 @@ def iterated(iterations: int) -> Compress:
     return lambda data: zopfli.zopfli.compress(data, numiterations=iterations)[2:-4]
 
 
+def plain(data: bytes) -> bytes:
+    """Return what zlib makes at level 9 with blocks of its own choice, in one piece."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return stream.compress(data) + stream.flush()
+
+
 QUICK: dict[str, Compress] = {
     "zlib 9": compressor("zlib:9"),
+    "zlib 9, its own blocks": plain,
     "zlib, the default": compressor("zlib"),
     "zlib 6": compressor("zlib:6"),
     "libdeflate 10": compressor("libdeflate:10"),
+    "libdeflate 10, one piece": lambda data: bytes(deflate.deflate_compress(data, 10)),
     "libdeflate 12": compressor("libdeflate:12"),
 }
 SLOW: dict[str, Compress] = {"zopfli 5": iterated(5), "zopfli 15": iterated(15)}

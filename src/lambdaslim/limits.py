@@ -74,11 +74,11 @@ def check(  # noqa: PLR0913 - what to check against, by keyword
         UsageError: another value of `upload`.
     """
     check_upload(upload)
-    findings = [
-        Finding(one.code, f"{one.message} {_heaviest(tree, distributions, layers, sizes)}.")
-        for one in _sizes(tree, zipped if upload == "direct" else None, layers)
-        for sizes in [compressed if one.code == "limit-zipped" else None]
-    ]
+    findings = []
+    for one in _sizes(tree, zipped if upload == "direct" else None, layers):
+        sizes = compressed if one.code == "limit-zipped" else None
+        heaviest = _heaviest(tree, distributions, layers, sizes)
+        findings.append(Finding(one.code, f"{one.message} {heaviest}.", one.path))
     return (*findings, *_count(layers), *_names(tree))
 
 

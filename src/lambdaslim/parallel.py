@@ -124,7 +124,8 @@ class _Plan:
 
     Large batches start from the largest on, as many as `_EARLY` bytes are room for. All others
     start in order, as many as `_WINDOW` is room for. A batch takes its bytes until it is done, then
-    those of its result. The batch whose turn it is may always start.
+    those of its result. The batch whose turn it is may always start, and takes none if there is
+    not room enough for it.
     """
 
     def __init__(self, batches: Sequence[Sequence[Entry]], workers: int) -> None:

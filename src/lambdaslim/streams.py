@@ -93,6 +93,7 @@ def _candidates(stream: bytes, data: bytes | memoryview) -> Iterator[int]:
 
 
 def _cleared(stream: bytes, bit: int) -> bytes:
+    """Return a stream in which one bit is 0: the mark of the block that begins there."""
     at = bit // 8
     return b"%s%c%s" % (stream[:at], stream[at] & ~(1 << bit % 8), stream[at + 1 :])
 
@@ -169,8 +170,8 @@ def _fixed(stream: bytes, data: bytes | memoryview, reach: int) -> Iterator[int]
     first = max(len(stream) - reach, 0)
     end = stream[first:]
     for at in range(len(end) * 8):
-        bits = end[at // 8] | (end[at // 8 + 1] << 8 if at // 8 + 1 < len(end) else 0)
-        if bits >> at % 8 & 7 == _FIXED and _ends(stream, data, first * 8 + at):
+        mark_and_kind = _bits(end[at // 8 : at // 8 + 2]) >> at % 8 & 7
+        if mark_and_kind == _FIXED and _ends(stream, data, first * 8 + at):
             yield first * 8 + at
             return
 
