@@ -113,7 +113,7 @@ def main() -> None:
     ask.add_argument("--json", type=Path)
     given = ask.parse_args()
     found: list[Row] = []
-    print(f"{'corpus':26} {'compressor':14} {'bytes':>12} {'ratio':>7} {'seconds':>8} {'ratio':>7}")
+    print(f"{'corpus':26} {'compressor':24} {'bytes':>12} {'ratio':>7} {'seconds':>8} {'ratio':>7}")
     for name in given.corpus:
         tree = Path(name) if Path(name).is_dir() else corpora.installed(name)
         entries = [one for one in scan(tree).values() if not one.path.endswith(".pyc")]
@@ -122,7 +122,7 @@ def main() -> None:
             more += rows(f"{tree.name}, sample", sample(entries, given.sample), QUICK | SLOW)
         for row in more:
             print(
-                f"{row.corpus:26} {row.compressor:14} {row.bytes:12,} {row.size_ratio:7.4f} "
+                f"{row.corpus:26} {row.compressor:24} {row.bytes:12,} {row.size_ratio:7.4f} "
                 f"{row.seconds:8.2f} {row.time_ratio:7.2f}"
             )
         found += more

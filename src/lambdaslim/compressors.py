@@ -34,7 +34,7 @@ _ELF = b"\x7fELF"
 # How far back a deflate stream refers (RFC 1951).
 _REACH = 1 << 15
 # The bytes of a piece. With zlib, what follows a piece may refer to it, so that cutting costs next
-# to nothing; with others it may not, which costs one byte in 3,000.
+# to nothing; with others it may not, which costs one byte in some thousands.
 _PIECE, _LARGE_PIECE = 2 << 20, 8 << 20
 # What a block of stored bytes holds, and begins with: whether it is the last one of the stream, how
 # many they are, and the same with all bits turned.
